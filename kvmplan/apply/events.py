@@ -1,0 +1,119 @@
+"""Events: what an apply tells its views. A closed union; views match on it and end with `assert_never`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kvmplan.address import Address
+from kvmplan.diagnostics import Diagnostic
+from kvmplan.mapping.impact import Impact
+from kvmplan.plan.change import Action, Change, Plan, Step
+
+
+class Outcome(StrEnum):
+    """How it ended for a resource."""
+
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyStarted:
+    """The plan's execution begins."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeStarted:
+    """The first step of a resource begins."""
+
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A step begins."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """A step is done; `fell_back` names the impact it had instead of the live one."""
+
+    step: Step
+    seconds: float
+    fell_back: Impact | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFinished:
+    """A resource is done, read again and found as wanted. `notes`: what waits for a restart or the guest."""
+
+    change: Change
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFailed:
+    """A step of a resource failed; the rest of its steps is not tried."""
+
+    change: Change
+    diagnostic: Diagnostic
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSkipped:
+    """A resource was not attempted."""
+
+    change: Change
+    because: Address | str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A heartbeat, at most one in 30 seconds: what is running longest and what it waits for."""
+
+    address: Address
+    seconds: float
+    waiting: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyFinished:
+    """All is over. Counts are of resources; `outcomes` names every acting address."""
+
+    added: int
+    changed: int
+    destroyed: int
+    outcomes: tuple[tuple[Address, Action, Outcome, str], ...]
+
+    @property
+    def failed(self) -> int:
+        """How many resources failed."""
+        return sum(1 for _, _, outcome, _ in self.outcomes if outcome is Outcome.FAILED)
+
+    @property
+    def skipped(self) -> int:
+        """How many resources were skipped."""
+        return sum(1 for _, _, outcome, _ in self.outcomes if outcome is Outcome.SKIPPED)
+
+
+Event = (
+    ApplyStarted
+    | ChangeStarted
+    | StepStarted
+    | StepFinished
+    | ChangeFinished
+    | ChangeFailed
+    | ChangeSkipped
+    | Progress
+    | ApplyFinished
+)

@@ -1,0 +1,114 @@
+"""The port: what plan and apply may ask of a host. `kvmplan.host` implements it with libvirt.
+
+`Reader` has no verbs: what plans cannot write. `Host` adds them. Every method raises `HostError` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from kvmplan.address import Address
+from kvmplan.inventory import Claims, Inventory, LockInfo, Record, Wanted
+from kvmplan.kinds.verbs import Verb
+
+
+class HostError(Exception):
+    """What a host answered when it could not do what was asked. libvirt's codes, translated once.
+
+    Attributes:
+        code: libvirt's error number (``VIR_ERR_*``), 0 when it is our own finding.
+        name: the code's name, such as ``VIR_ERR_OPERATION_INVALID``.
+        doing: what was tried, in words.
+    """
+
+    def __init__(self, message: str, *, code: int = 0, name: str = "", doing: str = "") -> None:
+        self.message, self.code, self.name, self.doing = message, code, name, doing
+        super().__init__(message)
+
+
+class ConnectionLost(HostError):
+    """The daemon is gone or does not answer: whatever was under way is unknown."""
+
+
+class NotLive(HostError):
+    """The running object cannot take this change; the persistent definition can."""
+
+
+class Vanished(HostError):
+    """The object is not there (any more)."""
+
+
+class TimedOut(HostError):
+    """It was asked for and has not happened in time (unplug, shutdown, job lock)."""
+
+
+class LockHeld(HostError):
+    """Another run holds the stack's lock."""
+
+    def __init__(self, holder: LockInfo) -> None:
+        self.holder = holder
+        super().__init__(f"locked by {holder.who} since {holder.since} ({holder.operation})")
+
+
+class Reader(Protocol):
+    """A host that can be looked at."""
+
+    @property
+    def name(self) -> str:
+        """The host's name in the stack."""
+        ...
+
+    def inventory(self, wanted: Wanted) -> Inventory:
+        """List everything, read what is wanted, in bulk."""
+        ...
+
+    def complete(self, inventory: Inventory) -> Inventory:
+        """The same moment's inventory with all domains of the host read, for who uses what."""
+        ...
+
+    def record(self, address: Address, *, secure: bool = False) -> Record | None:
+        """Read one object now; None if it does not exist."""
+        ...
+
+    def locks(self) -> tuple[LockInfo, ...]:
+        """The locks held on this host, of any stack."""
+        ...
+
+    def close(self) -> None:
+        """Give the connections back."""
+        ...
+
+
+class Lock(Protocol):
+    """A lock that is held."""
+
+    @property
+    def info(self) -> LockInfo:
+        """Who holds it."""
+        ...
+
+    def check(self) -> None:
+        """Raise `HostError` if it was lost: nothing more may be written then."""
+        ...
+
+
+class Host(Reader, Protocol):
+    """A host that can be changed."""
+
+    def perform(self, verb: Verb, address: Address, arguments: Mapping[str, Any]) -> None:
+        """Do one thing, and wait until it is so."""
+        ...
+
+    def lock(self, stack_uid: str, operation: str, timeout: float) -> AbstractContextManager[Lock]:
+        """Hold the stack's lock on this host. Raises `LockHeld`."""
+        ...
+
+    def force_unlock(self, lock_id: str) -> bool:
+        """Remove the lock with this id; False if there is none."""
+        ...
+
+    def write_claims(self, claims: Claims) -> None:
+        """Replace this stack's claims on this host; empty ones are removed."""
+        ...

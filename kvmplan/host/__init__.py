@@ -1,0 +1,33 @@
+"""libvirt: the only package that imports it, and only when a connection is opened.
+
+Opening and examining is all that the outside needs; the rest is reached through the port
+(`kvmplan.apply.port`) that an opened host implements.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kvmplan.host.connection import open_host, open_hosts
+    from kvmplan.host.diagnosis import diagnose
+    from kvmplan.host.doctor import Finding, examine
+
+__all__ = ["Finding", "diagnose", "examine", "open_host", "open_hosts"]
+
+_HOMES = {
+    "open_host": "connection",
+    "open_hosts": "connection",
+    "diagnose": "diagnosis",
+    "examine": "doctor",
+    "Finding": "doctor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for."""
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

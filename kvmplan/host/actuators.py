@@ -1,0 +1,37 @@
+"""Actuators: the one way by which anything on a host is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kvmplan.address import Address
+from kvmplan.host import (  # noqa: F401  (each registers its actuators)
+    actuators_device,
+    actuators_domain,
+    actuators_network,
+    actuators_object,
+    actuators_storage,
+)
+from kvmplan.host.errors import translating
+from kvmplan.host.verb import ACTUATORS, Target
+from kvmplan.kinds.verbs import Scope, Verb
+
+__all__ = ["ACTUATORS", "perform"]
+
+
+def perform(connection: Any, verb: Verb, address: Address, arguments: Mapping[str, Any]) -> None:
+    """Do one thing to one object, and wait until it is so.
+
+    Args:
+        connection: where.
+        verb: what.
+        address: to what.
+        arguments: the verb's arguments, as `Verb` lists them.
+
+    Raises:
+        HostError: it is not done, or it is unknown (`ConnectionLost`, `TimedOut`).
+    """
+    live = arguments.get("scope") in (Scope.LIVE, Scope.BOTH)
+    with translating(f"{verb} {address.short}", live=live):
+        ACTUATORS[verb](Target(connection, address), **arguments)

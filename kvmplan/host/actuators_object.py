@@ -1,0 +1,98 @@
+"""Verbs that networks, pools and domains share: define, undefine, start, stop, autostart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import libvirt
+
+from kvmplan.address import Kind
+from kvmplan.host.verb import Target, code_of, is_missing, verb
+from kvmplan.kinds.verbs import Verb
+
+
+@verb(Verb.DEFINE)
+def define(target: Target, *, xml: str) -> None:
+    """Write the persistent definition."""
+    connection = target.connection
+    match target.address.kind:
+        case Kind.NETWORK:
+            connection.networkDefineXML(xml)
+        case Kind.POOL:
+            connection.storagePoolDefineXML(xml, 0)
+        case Kind.DOMAIN:
+            connection.defineXML(xml)
+        case Kind.VOLUME:
+            raise ValueError("a volume is created, not defined")
+
+
+@verb(Verb.UNDEFINE)
+def undefine(target: Target, *, keep_state: bool = True) -> None:
+    """Remove the persistent definition; gone already is as good."""
+    try:
+        handle = target.find()
+        if target.address.kind is Kind.DOMAIN:
+            _undefine_domain(handle, keep_state)
+        else:
+            handle.undefine()
+    except libvirt.libvirtError as error:
+        if not is_missing(error):
+            raise
+
+
+def _undefine_domain(domain: Any, keep_state: bool) -> None:
+    saved: int = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    metadata: int = libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    checkpoints: int = libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+    if keep_state:
+        state = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
+    else:
+        state = libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_TPM
+    try:
+        domain.undefineFlags(saved | metadata | checkpoints | state)
+    except libvirt.libvirtError as error:
+        # A driver or a daemon that knows fewer flags refuses all of them; but without KEEP_TPM the
+        # TPM's state would be deleted, so a domain that has such state is not tried with fewer.
+        if code_of(error) != libvirt.VIR_ERR_INVALID_ARG or (keep_state and _has_state(domain)):
+            raise
+        domain.undefineFlags(saved | metadata)
+
+
+def _has_state(domain: Any) -> bool:
+    document: str = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    return "<tpm " in document or "<nvram" in document
+
+
+@verb(Verb.START)
+def start(target: Target) -> None:
+    """Start it; running already is as good."""
+    handle = target.find()
+    create = handle.create
+    _unless(lambda: bool(handle.isActive()), create)
+
+
+@verb(Verb.STOP)
+def stop(target: Target) -> None:
+    """Stop a network or pool, power a domain off; stopped or gone already is as good."""
+    try:
+        handle = target.find()
+        _unless(lambda: not handle.isActive(), handle.destroy)
+    except libvirt.libvirtError as error:
+        if not is_missing(error):
+            raise
+
+
+@verb(Verb.SET_AUTOSTART)
+def set_autostart(target: Target, *, on: bool) -> None:
+    """Whether it starts with the host."""
+    target.find().setAutostart(int(on))
+
+
+def _unless(done: Callable[[], bool], act: Callable[[], Any]) -> None:
+    """Act; if libvirt finds the state wrong for it, see whether it is the state we want."""
+    try:
+        act()
+    except libvirt.libvirtError as error:
+        if code_of(error) != libvirt.VIR_ERR_OPERATION_INVALID or not done():
+            raise

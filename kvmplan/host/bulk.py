@@ -1,0 +1,93 @@
+"""Reading many documents: a few threads on a few connections, as fast as libvirt answers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import libvirt
+
+from kvmplan.host.connection import Connections
+from kvmplan.host.errors import MISSING
+
+T = TypeVar("T")
+
+THREADS = 8
+_SERIAL_UP_TO = 12
+_ONE_CONNECTION_UP_TO = 200
+"""Listing everything on one more connection costs as much as reading a few documents."""
+
+
+def read_all(
+    connections: Connections,
+    names: Sequence[str],
+    handles: Mapping[str, Any],
+    more: Callable[[Any], Mapping[str, Any]],
+    read: Callable[[Any, str], T],
+) -> dict[str, T]:
+    """Read an object by each of its names.
+
+    Args:
+        connections: where.
+        names: what to read.
+        handles: libvirt's objects by name, on the main connection.
+        more: makes the same for another connection.
+        read: reads one, given its handle and name; may raise libvirtError.
+
+    Returns:
+        What was read, by name, in the order of `names`; what has vanished meanwhile is left out.
+
+    Raises:
+        libvirtError: any other failure of one of them.
+    """
+    queue = deque(names)
+    found: dict[str, T] = {}
+
+    def work(by_name: Mapping[str, Any]) -> None:
+        while queue:
+            try:
+                name = queue.popleft()
+            except IndexError:
+                return
+            handle = by_name.get(name)
+            if handle is None:
+                continue
+            try:
+                found[name] = read(handle, name)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() not in MISSING:
+                    queue.clear()
+                    raise
+
+    if len(names) <= _SERIAL_UP_TO:
+        work(handles)
+    else:
+        _in_threads(connections, len(names), handles, more, work)
+    return {name: found[name] for name in names if name in found}
+
+
+def _in_threads(
+    connections: Connections,
+    count: int,
+    handles: Mapping[str, Any],
+    more: Callable[[Any], Mapping[str, Any]],
+    work: Callable[[Mapping[str, Any]], None],
+) -> None:
+    """Threads on the main connection start at once; those on others when these have listed."""
+    few = count <= _ONE_CONNECTION_UP_TO
+    others = () if few else connections.spread()[1:]
+    share = THREADS // (1 + len(others)) or 1
+
+    def elsewhere(connection: Any) -> None:
+        by_name = more(connection)
+        with ThreadPoolExecutor(share) as threads:
+            for job in [threads.submit(work, by_name) for _ in range(share)]:
+                job.result()
+
+    with ThreadPoolExecutor(share + len(others)) as threads:
+        jobs = [threads.submit(elsewhere, connection) for connection in others]
+        jobs += [threads.submit(work, handles) for _ in range(share)]
+        for job in jobs:
+            job.result()

@@ -1,0 +1,159 @@
+"""Connections to a host: a few, shared by threads in turn, with keepalive so that nothing hangs."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from kvmplan.address import LOCAL
+from kvmplan.apply.port import HostError
+from kvmplan.host.diagnosis import CONNECTING, denied
+from kvmplan.host.library import load
+
+if TYPE_CHECKING:
+    from kvmplan.host.live import LibvirtHost
+
+KEEPALIVE_SECONDS, KEEPALIVE_MISSES = 5, 3
+"""A daemon that is silent for their product is given up."""
+
+_SIDE_BY_SIDE = 16
+
+
+class Connections:
+    """The connections to one host; the first is opened at once, others when they are needed."""
+
+    def __init__(self, uri: str, *, read_only: bool, limit: int) -> None:
+        """Open the first connection.
+
+        Raises:
+            HostError: the host cannot be reached or refuses.
+            Failure: KVP501, libvirt-python is missing.
+        """
+        self.uri = uri
+        self._libvirt: ModuleType = load()
+        # A test driver's file is private to its connection: a second one would see other objects.
+        self._limit = 1 if urlsplit(uri).scheme.startswith("test") else max(1, limit)
+        self._guard = threading.Lock()
+        self.read_only = read_only
+        self._open: list[Any] = [self._first()]
+        self._turns = itertools.count()
+
+    @property
+    def main(self) -> Any:
+        """The first connection, for whatever is asked once."""
+        return self._open[0]
+
+    def next(self) -> Any:
+        """A connection, in turn."""
+        connections = self.spread() if self._limit > 1 else self._open
+        return connections[next(self._turns) % len(connections)]
+
+    def spread(self) -> tuple[Any, ...]:
+        """All the connections that this host may have, opened now if they are not yet."""
+        with self._guard:
+            while len(self._open) < self._limit:
+                self._open.append(self._connect(self.read_only))
+            return tuple(self._open)
+
+    def close(self) -> None:
+        """Close all; what a dead connection says to that does not matter."""
+        with self._guard:
+            for connection in self._open:
+                try:
+                    connection.close()
+                except self._libvirt.libvirtError:
+                    continue
+
+    def _first(self) -> Any:
+        try:
+            return self._connect(self.read_only)
+        except HostError as error:
+            if self.read_only or not denied(error):
+                raise
+            self.read_only = True
+            try:
+                return self._connect(True)
+            except HostError:
+                raise error from None
+
+    def _connect(self, read_only: bool) -> Any:
+        from kvmplan.host.errors import translate, translating
+
+        libvirt = self._libvirt
+        with translating(f"{CONNECTING} {self.uri}"):
+            opener = libvirt.openReadOnly if read_only else libvirt.open
+            connection = opener(self.uri)
+        try:
+            connection.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_MISSES)
+        except libvirt.libvirtError as error:
+            # Drivers inside this process and very old daemons have none, and work without.
+            if error.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
+                connection.close()
+                raise translate(error, f"{CONNECTING} {self.uri}") from error
+        return connection
+
+
+def default_uri() -> str:
+    """Where a stack without hosts lives."""
+    return os.environ.get("LIBVIRT_DEFAULT_URI") or "qemu:///system"
+
+
+def open_host(
+    name: str = LOCAL, uri: str | None = None, *, read_only: bool = False, connections: int = 2
+) -> LibvirtHost:
+    """Connect to a host.
+
+    Args:
+        name: the host's name in the stack.
+        uri: its libvirt URI; None is `default_uri`.
+        read_only: use libvirt's read-only socket. It is used, too, where the other one refuses us.
+        connections: how many connections bulk work may use.
+
+    Raises:
+        HostError: it cannot be reached; `diagnose` says what to do.
+        Failure: KVP501, libvirt-python is missing.
+    """
+    opened = Connections(uri or default_uri(), read_only=read_only, limit=connections)
+    from kvmplan.host.live import LibvirtHost
+
+    try:
+        return LibvirtHost(name, opened)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def open_hosts(
+    uris: Mapping[str, str | None], *, read_only: bool = False, connections: int = 2
+) -> tuple[dict[str, LibvirtHost], dict[str, HostError]]:
+    """Connect to several hosts side by side.
+
+    Returns:
+        The hosts that answered, and why the others did not; by name, in the order given.
+
+    Raises:
+        Failure: KVP501, libvirt-python is missing.
+    """
+    load()
+
+    def attempt(name: str) -> LibvirtHost | HostError:
+        try:
+            return open_host(name, uris[name], read_only=read_only, connections=connections)
+        except HostError as error:
+            return error
+
+    hosts: dict[str, LibvirtHost] = {}
+    errors: dict[str, HostError] = {}
+    with ThreadPoolExecutor(min(len(uris), _SIDE_BY_SIDE) or 1) as threads:
+        for name, result in zip(uris, threads.map(attempt, uris), strict=True):
+            if isinstance(result, HostError):
+                errors[name] = result
+            else:
+                hosts[name] = result
+    return hosts, errors

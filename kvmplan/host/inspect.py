@@ -1,0 +1,163 @@
+"""A host's inventory, read in bulk: calls grow with what is wanted, not with what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from kvmplan.address import Address, Kind, parse_address
+from kvmplan.host import claims
+from kvmplan.host.bulk import read_all
+from kvmplan.host.connection import Connections
+from kvmplan.host.domains import DomainList, handles_by_name, list_domains, read_domain
+from kvmplan.host.stores import (
+    Listing,
+    list_objects,
+    list_volumes,
+    read_objects,
+    read_volume,
+)
+from kvmplan.inventory import Claims, HostFacts, Inventory, Record, Wanted
+
+
+@dataclass(slots=True)
+class _Owned:
+    """What the claims on a host say."""
+
+    own: Claims | None = None
+    foreign: list[Claims] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+
+def take_inventory(
+    name: str, connections: Connections, facts: Callable[[], HostFacts], wanted: Wanted
+) -> Inventory:
+    """List everything, read what is wanted or claimed.
+
+    Raises:
+        HostError: this stack's claims cannot be read.
+        libvirtError: the host did not answer.
+    """
+    main = connections.main
+    with ThreadPoolExecutor(3) as threads:
+        host = threads.submit(facts)
+        nets = threads.submit(lambda: list_objects(main, Kind.NETWORK))
+        stores = threads.submit(lambda: list_objects(main, Kind.POOL))
+        known = host.result()
+        owned = _owned(main, known, wanted.stack_uid)
+        asked = _asked(name, wanted, owned.own)
+        domains = list_domains(main, {a.name for a in asked if a.kind is Kind.DOMAIN})
+        networks, pools = nets.result(), stores.result()
+    records = {record.address: record for record in read_objects(networks, name)}
+    records.update((record.address, record) for record in read_objects(pools, name))
+    volumes = list_volumes(pools, (a.name for a in asked if a.kind is Kind.VOLUME))
+    secure = frozenset() if connections.read_only else wanted.secure
+    reader = _Reader(name, connections)
+    records.update(reader.domains(domains, asked, secure))
+    records.update(reader.volumes(pools, volumes.handles, asked))
+    return Inventory(
+        host=name,
+        facts=known,
+        records=records,
+        names={
+            Kind.NETWORK: _uuids(networks.handles),
+            Kind.POOL: _uuids(pools.handles),
+            Kind.VOLUME: volumes.keys(),
+            Kind.DOMAIN: _uuids(domains.handles),
+        },
+        claims=owned.own,
+        foreign_claims=tuple(owned.foreign),
+        unread=(
+            *owned.unread,
+            *volumes.unread,
+            *_cliffs(domains),
+            *_unseen(name, connections, wanted),
+        ),
+    )
+
+
+def complete_inventory(inventory: Inventory, connections: Connections) -> Inventory:
+    """The inventory with those domains read, too, that were not.
+
+    Raises:
+        libvirtError: the host did not answer.
+    """
+    host = inventory.host
+    known = {a.name for a in inventory.records if a.kind is Kind.DOMAIN}
+    domains = list_domains(connections.main, known | set(inventory.names.get(Kind.DOMAIN, ())))
+    missing = {Address(host, Kind.DOMAIN, name) for name in domains.handles if name not in known}
+    found = _Reader(host, connections).domains(domains, missing, frozenset())
+    names = dict(inventory.names)
+    names[Kind.DOMAIN] = {**names.get(Kind.DOMAIN, {}), **_uuids(domains.handles)}
+    records = {**inventory.records, **found}
+    return replace(inventory, records=records, names=names, complete=domains.whole)
+
+
+class _Reader:
+    """Reads documents of one host in bulk."""
+
+    def __init__(self, host: str, connections: Connections) -> None:
+        self._host, self._connections = host, connections
+
+    def domains(
+        self, domains: DomainList, asked: Set[Address], secure: Set[Address]
+    ) -> dict[Address, Record]:
+        """The asked-for domains that there are."""
+
+        def read(handle: Any, name: str) -> Record:
+            address = Address(self._host, Kind.DOMAIN, name)
+            return read_domain(handle, address, domains, secure=address in secure)
+
+        names = _present(asked, Kind.DOMAIN, domains.handles)
+        found = read_all(self._connections, names, domains.handles, handles_by_name, read)
+        return {record.address: record for record in found.values()}
+
+    def volumes(
+        self, pools: Listing, handles: dict[str, Any], asked: Set[Address]
+    ) -> dict[Address, Record]:
+        """The asked-for volumes that there are."""
+
+        def elsewhere(connection: Any) -> dict[str, Any]:
+            return list_volumes(list_objects(connection, Kind.POOL), names).handles
+
+        def read(handle: Any, name: str) -> Record:
+            return read_volume(handle, Address(self._host, Kind.VOLUME, name))
+
+        names = _present(asked, Kind.VOLUME, handles)
+        found = read_all(self._connections, names, handles, elsewhere, read)
+        return {record.address: record for record in found.values()}
+
+
+def _owned(connection: Any, facts: HostFacts, stack_uid: str) -> _Owned:
+    return _Owned(*claims.read(connection, stack_uid)) if facts.has_secrets else _Owned()
+
+
+def _asked(host: str, wanted: Wanted, own: Claims | None) -> frozenset[Address]:
+    claimed = (parse_address(address, host) for address in (own.entries if own else ()))
+    return frozenset(a for a in wanted.addresses if a.host == host).union(claimed)
+
+
+def _present(asked: Set[Address], kind: Kind, there: dict[str, Any]) -> list[str]:
+    return sorted(a.name for a in asked if a.kind is kind and a.name in there)
+
+
+def _uuids(handles: dict[str, Any]) -> dict[str, str]:
+    return {name: handle.UUIDString() for name, handle in handles.items()}
+
+
+def _cliffs(domains: DomainList) -> list[str]:
+    if domains.whole:
+        return []
+    return [
+        "the host has more domains than libvirt can list; "
+        "only those in the specs and in the claims were looked at"
+    ]
+
+
+def _unseen(host: str, connections: Connections, wanted: Wanted) -> list[str]:
+    if not connections.read_only:
+        return []
+    hidden = sorted(address.short for address in wanted.secure if address.host == host)
+    return [f"the secrets of {name} cannot be read on a read-only connection" for name in hidden]

@@ -1,0 +1,49 @@
+"""libvirt-python itself: imported once, quiet, with its event loop running."""
+
+from __future__ import annotations
+
+import threading
+from types import ModuleType
+
+from kvmplan.diagnostics import fail
+
+_REMEDY = """\
+install libvirt's library and its Python binding:
+  apt-get install libvirt-dev pkg-config gcc python3-dev
+  pip install libvirt-python"""
+
+_started = threading.Lock()
+_library: ModuleType | None = None
+
+
+def load() -> ModuleType:
+    """Import libvirt; the first call silences its own error output and starts its event loop.
+
+    The loop carries keepalive messages: without it a frozen daemon would hang every call for good.
+
+    Raises:
+        Failure: KVP501, the binding is not installed or does not load.
+    """
+    global _library
+    with _started:
+        if _library is None:
+            _library = _import()
+        return _library
+
+
+def _import() -> ModuleType:
+    try:
+        import libvirt
+    except ImportError as error:
+        summary = f"libvirt-python cannot be loaded ({error})"
+        raise fail("KVP501", summary, remedy=_REMEDY) from None
+    libvirt.registerErrorHandler(lambda context, error: None, None)
+    libvirt.virEventRegisterDefaultImpl()
+    threading.Thread(target=_run, args=(libvirt,), name="libvirt-events", daemon=True).start()
+    module: ModuleType = libvirt
+    return module
+
+
+def _run(libvirt: ModuleType) -> None:
+    while True:
+        libvirt.virEventRunDefaultImpl()

@@ -1,0 +1,193 @@
+"""The inventory: what was found on a host, frozen. No connection lives here.
+
+`kvmplan.host.inspect` fills it in bulk; the planner reads it; tests write it by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from kvmplan.address import Address, Kind
+
+EMPTY: Mapping[Any, Any] = MappingProxyType({})
+
+
+class State(StrEnum):
+    """What an object is doing. Networks and pools are running or stopped; volumes always stopped."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+    CRASHED = "crashed"
+    SUSPENDED = "suspended"
+    """Suspended to RAM by the guest itself (``pmsuspended``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One live object.
+
+    Attributes:
+        key: its libvirt uuid; for a volume libvirt's key (the path, in directory pools).
+        document: the persistent XML (``INACTIVE``); a volume's only XML.
+        running: the running XML of an active domain or network, else None.
+        reason: why it is in this state where that matters (``ioerror``, ``user``, …), else "".
+        secure: whether `document` was read with its secrets.
+    """
+
+    address: Address
+    key: str
+    document: str
+    running: str | None = None
+    state: State = State.STOPPED
+    reason: str = ""
+    persistent: bool = True
+    autostart: bool = False
+    managed_save: bool = False
+    secure: bool = False
+
+    @property
+    def active(self) -> bool:
+        """Whether something of it runs: a paused or suspended guest is active too."""
+        return self.state in (State.RUNNING, State.PAUSED, State.SUSPENDED)
+
+
+@dataclass(frozen=True, slots=True)
+class GuestFacts:
+    """What a host offers for one guest architecture (from libvirt's capabilities)."""
+
+    types: tuple[str, ...]
+    """Domain types, ``kvm`` and ``qemu``, as offered."""
+    machines: Mapping[str, str]
+    """Machine name or alias -> canonical name."""
+    emulator: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What a host is. Versions are dotted strings; `hypervisor` is libvirt's type (``QEMU``, ``TEST``)."""
+
+    uri: str
+    uuid: str = ""
+    arch: str = "x86_64"
+    libvirt_version: str = ""
+    hypervisor: str = "QEMU"
+    hypervisor_version: str = ""
+    read_only: bool = False
+    guests: Mapping[str, GuestFacts] = field(default_factory=dict)
+    cpu_features: frozenset[str] = frozenset()
+    has_secrets: bool = True
+    """Whether the connection offers secrets (the test driver does not): without them no claims, no lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """That a stack owns one object of this host.
+
+    Attributes:
+        address: ``KIND.NAME``, without the host (the record lives on it).
+        key: uuid, or a volume's key: ours = claimed and the same key.
+        phase: ``creating`` while its creation may be cut, else ``done``.
+        born: what it was born from (a volume's format, backing, clone), compact JSON values.
+        applied: the declared fields last applied, for kinds that carry no mark (pools, volumes).
+        protect: `prevent_destroy`, kept so that it outlives its line in the spec.
+    """
+
+    address: str
+    key: str
+    phase: str = "done"
+    born: Mapping[str, Any] = field(default_factory=dict)
+    applied: Mapping[str, Any] | None = None
+    protect: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """All claims of one stack on one host."""
+
+    stack_uid: str
+    stack_name: str
+    entries: Mapping[str, Claim] = field(default_factory=dict)
+    """``KIND.NAME`` -> claim."""
+    origin: str = ""
+    """The git origin the stack was applied from last, to recognise copied repositories."""
+
+
+@dataclass(frozen=True, slots=True)
+class LockInfo:
+    """Who holds a stack's lock on a host. Times are ISO 8601, UTC."""
+
+    id: str
+    stack_uid: str
+    who: str
+    operation: str
+    since: str
+    beat: int = 0
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """A host at one moment.
+
+    Attributes:
+        records: every network and pool, and those domains and volumes that were asked for.
+        names: everything there is, by kind: name -> uuid; for volumes ``POOL/NAME`` -> key.
+            Volumes of inactive pools are unknown and not listed.
+        claims: this stack's claims; others' are in `foreign_claims`.
+        unread: sentences on what could not be read (read-only connection, limits).
+        complete: whether `records` holds all domains of the host.
+    """
+
+    host: str
+    facts: HostFacts
+    records: Mapping[Address, Record] = field(default_factory=dict)
+    names: Mapping[Kind, Mapping[str, str]] = field(default_factory=dict)
+    claims: Claims | None = None
+    foreign_claims: tuple[Claims, ...] = ()
+    unread: tuple[str, ...] = ()
+    complete: bool = False
+
+    def record(self, address: Address) -> Record | None:
+        """The object at `address`, if it exists and was asked for."""
+        return self.records.get(address)
+
+    def exists(self, address: Address) -> bool:
+        """Whether the host has an object of this kind and name."""
+        return address.name in self.names.get(address.kind, EMPTY)
+
+    @cached_property
+    def volume_by_path(self) -> Mapping[str, str]:
+        """Path -> ``POOL/NAME`` of every volume of an active pool (key and path agree where files are)."""
+        return {key: name for name, key in self.names.get(Kind.VOLUME, EMPTY).items()}
+
+    def claim(self, address: Address) -> Claim | None:
+        """This stack's claim on an address, whether or not the object is still the same."""
+        return self.claims.entries.get(address.short) if self.claims else None
+
+    def other_owner(self, address: Address, key: str) -> str | None:
+        """The name of another stack that owns this very object."""
+        for claims in self.foreign_claims:
+            claim = claims.entries.get(address.short)
+            if claim is not None and claim.key == key:
+                return claims.stack_name
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a reader is asked for beyond the names of everything.
+
+    Attributes:
+        addresses: the declared domains and volumes (and what the stack has claimed is added).
+        secure: domains whose documents are needed with their secrets.
+        stack_uid: whose claims and marks are ours.
+    """
+
+    addresses: frozenset[Address]
+    secure: frozenset[Address] = frozenset()
+    stack_uid: str = ""

@@ -1,0 +1,186 @@
+"""Disks of a domain: the only place where their fields are declared.
+
+https://libvirt.org/formatdomain.html#hard-drives-floppy-disks-cdroms
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from lxml import etree
+from lxml.etree import _Element as Element
+from pydantic import Field
+
+from kvmplan.kinds.context import host_context
+from kvmplan.kinds.verbs import Verb
+from kvmplan.mapping.codecs import TEXT
+from kvmplan.mapping.markers import Case, On, Presence, Ref, Through, Xml
+from kvmplan.mapping.model import Mapped
+from kvmplan.mapping.strategy import Situation, live, next_boot, when
+from kvmplan.mapping.types import HostPath, VolumeName
+
+HOT_BUSES = frozenset({"virtio", "scsi", "usb"})
+"""Buses that disks can be plugged into while the guest runs; sata and ide answer with an error."""
+SOURCE_CLEARS = ("./source",)
+
+
+def bus_of_target(target: str, device: str = "disk") -> str:
+    """The bus that a target's name suggests, as a fresh disk gets it."""
+    if target.startswith("fd"):
+        return "fdc"
+    if target.startswith("hd"):
+        return "ide"
+    if target.startswith("sd"):
+        return "sata" if device == "cdrom" else "scsi"
+    return "virtio"
+
+
+def _disk_of(situation: Situation) -> Any:
+    """The disk that a path leads to: as wanted, else as it is."""
+    path = situation.path[:2]
+    wanted = situation.at(situation.desired, *path) or {}
+    found = situation.at(situation.persistent, *path) or {}
+    return {**found, **wanted, "target": path[1]}
+
+
+def is_hot(situation: Situation) -> bool:
+    """Whether the disk's bus takes disks while the guest runs."""
+    disk = _disk_of(situation)
+    bus = disk.get("bus") or bus_of_target(disk["target"], disk.get("device") or "disk")
+    return bus in HOT_BUSES
+
+
+def _removable(situation: Situation) -> bool:
+    return _disk_of(situation).get("device") in ("cdrom", "floppy")
+
+
+SOURCE = On(
+    when(
+        _removable,
+        live(Verb.UPDATE_DEVICE),
+        next_boot("only removable drives change their medium while the guest runs"),
+    )
+)
+PLUG = On(
+    next_boot("libvirt changes this for the next boot only"),
+    added=when(is_hot, live(Verb.ATTACH), next_boot("its bus takes no disks while the guest runs")),
+    removed=when(is_hot, live(Verb.DETACH), next_boot("its bus lets no disks go while the guest runs")),
+)
+
+
+def _read_volume(disk: Element, context: Any) -> str | None:
+    source = disk.find("source")
+    if source is None:
+        return None
+    if disk.get("type") == "volume":
+        return f"{source.get('pool')}/{source.get('volume')}"
+    path = source.get("file") or source.get("dev")
+    return None if path is None else host_context(context).volume_at(path)
+
+
+def _write_volume(disk: Element, value: str | None, context: Any) -> None:
+    """A disk on a volume is written by its path.
+
+    A disk of type ``volume`` needs its pool active at every start, and AppArmor's helper cannot
+    resolve it: guests are then refused their own disks.
+    """
+    for source in disk.findall("source"):
+        disk.remove(source)
+    if value is None:
+        return
+    facts = host_context(context).volume(value)
+    source = etree.Element("source")
+    if facts is None or facts.type == "network":
+        pool, _, name = value.partition("/")
+        disk.set("type", "volume")
+        source.set("pool", pool)
+        source.set("volume", name)
+    else:
+        disk.set("type", facts.type)
+        source.set("file" if facts.type == "file" else "dev", facts.path)
+    _set_format(disk, facts.format if facts else None)
+    _place_source(disk, source)
+
+
+def _set_format(disk: Element, format_: str | None) -> None:
+    driver = disk.find("driver")
+    if driver is not None and format_ is not None:
+        driver.set("type", "raw" if format_ == "iso" else format_)
+
+
+def _place_source(disk: Element, source: Element) -> None:
+    target = disk.find("target")
+    if target is not None:
+        target.addprevious(source)
+    else:
+        disk.append(source)
+
+
+class Disk(Mapped):
+    """A disk, known by its target in the guest."""
+
+    scalar: ClassVar[str] = "volume"
+    exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("volume", "file", "block", "network"),)
+    target: Annotated[str, Field(pattern=r"^(vd|sd|hd|fd|xvd|ubd)[a-z]+$"), Xml("./target/@dev")]
+    """Its name on the bus: vda, sda … A name on the host's side; the guest may choose another."""
+    device: Annotated[Literal["disk", "cdrom", "floppy", "lun"] | None, Xml("./@device")] = None
+    """What the guest sees. Born as ``disk``."""
+    volume: Annotated[VolumeName | None, Through(_read_volume, _write_volume, "./source"), SOURCE, Ref("volume")] = None
+    """A volume: ``POOL/NAME``."""
+    file: Annotated[
+        HostPath | None, Case("./@type", ("file",), SOURCE_CLEARS), Xml("./source/@file", removes="./source"), SOURCE
+    ] = None
+    """A file on the host."""
+    block: Annotated[
+        HostPath | None, Case("./@type", ("block",), SOURCE_CLEARS), Xml("./source/@dev", removes="./source"), SOURCE
+    ] = None
+    """A block device of the host."""
+    network: Annotated[
+        str | None,
+        Field(pattern=r"^[a-z0-9]+:.+$"),
+        Case("./@type", ("network",), SOURCE_CLEARS),
+        Through(lambda disk, _: _read_network(disk), lambda disk, value, _: _write_network(disk, value), "./source"),
+        SOURCE,
+    ] = None
+    """A network disk: ``PROTOCOL:NAME``, such as ``nbd:export`` or ``rbd:pool/image``; its hosts by `xml:`."""
+    bus: Annotated[Literal["virtio", "scsi", "sata", "ide", "usb", "fdc"] | None, Xml("./target/@bus")] = None
+    """How it is attached. By default from the target's name; CD-ROMs on sata."""
+    format: Annotated[str | None, Xml("./driver/@type")] = None
+    """Format of a file or block device. A volume's is known."""
+    cache: Annotated[
+        Literal["default", "none", "writethrough", "writeback", "directsync", "unsafe"] | None, Xml("./driver/@cache")
+    ] = None
+    """How the host caches it."""
+    io: Annotated[Literal["threads", "native", "io_uring"] | None, Xml("./driver/@io")] = None
+    """How the host does its I/O."""
+    discard: Annotated[Literal["unmap", "ignore"] | None, Xml("./driver/@discard")] = None
+    """Whether blocks that the guest discards are given back."""
+    readonly: Annotated[bool | None, Presence("./readonly")] = None
+    """The guest cannot write it."""
+    shareable: Annotated[bool | None, Presence("./shareable")] = None
+    """Several domains may use it at once."""
+    serial: Annotated[str | None, Field(max_length=64), Xml("./serial", codec=TEXT)] = None
+    """The serial number that the guest sees."""
+    boot: Annotated[int | None, Field(ge=1), Xml("./boot/@order")] = None
+    """Its turn in the boot order; instead of the domain's `boot`."""
+
+
+def _read_network(disk: Element) -> str | None:
+    source = disk.find("source")
+    if source is None or source.get("protocol") is None:
+        return None
+    return f"{source.get('protocol')}:{source.get('name', '')}"
+
+
+def _write_network(disk: Element, value: str | None) -> None:
+    source = disk.find("source")
+    if value is None:
+        if source is not None:
+            disk.remove(source)
+        return
+    if source is None:
+        source = etree.Element("source")
+        _place_source(disk, source)
+    protocol, _, name = value.partition(":")
+    source.set("protocol", protocol)
+    source.set("name", name)

@@ -1,0 +1,72 @@
+"""Network interfaces of a domain: the only place where their fields are declared.
+
+https://libvirt.org/formatdomain.html#network-interfaces. The network, link state and filter change
+on a running guest; model, MAC and the rest are refused there (84, 99).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from kvmplan.kinds.verbs import Verb
+from kvmplan.mapping.codecs import LOWER
+from kvmplan.mapping.markers import Case, Group, Is, NotRunning, On, Ref, Xml
+from kvmplan.mapping.model import Mapped
+from kvmplan.mapping.strategy import live, next_boot
+from kvmplan.mapping.types import Mac
+
+UPDATE = On(live(Verb.UPDATE_DEVICE))
+PLUG = On(
+    next_boot("libvirt changes this for the next boot only"),
+    added=live(Verb.ATTACH),
+    removed=live(Verb.DETACH),
+)
+SOURCE_CLEARS = ("./source",)
+
+
+class Direct(Mapped):
+    """A macvtap device on an interface of the host."""
+
+    scalar: ClassVar[str] = "dev"
+    dev: Annotated[str | None, Xml("./source/@dev")] = None
+    """The host's interface."""
+    mode: Annotated[Literal["vepa", "bridge", "private", "passthrough"] | None, Xml("./source/@mode")] = None
+    """How it is shared."""
+
+
+class Interface(Mapped):
+    """A network interface, known by a name of the user's own; its MAC pairs it with the live one."""
+
+    scalar: ClassVar[str] = "network"
+    exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("network", "bridge", "direct", "user"),)
+    mac: Annotated[Mac | None, Xml("./mac/@address", codec=LOWER)] = None
+    """Its MAC address. Derived from stack, host, domain and name when it is not given."""
+    network: Annotated[
+        str | None, Case("./@type", ("network",), SOURCE_CLEARS), Xml("./source/@network"), UPDATE, Ref("network")
+    ] = None
+    """A virtual network."""
+    portgroup: Annotated[str | None, Xml("./source/@portgroup"), UPDATE] = None
+    """The network's port group."""
+    bridge: Annotated[
+        str | None,
+        Case("./@type", ("bridge",), SOURCE_CLEARS),
+        Xml("./source/@bridge"),
+        UPDATE,
+    ] = None
+    """A bridge of the host."""
+    direct: Annotated[Direct | None, Case("./@type", ("direct",), SOURCE_CLEARS), Group(".")] = None
+    """An interface of the host, through macvtap."""
+    user: Annotated[bool | None, Is("./@type", "user")] = None
+    """User-mode networking: outgoing only, needs no rights."""
+    model: Annotated[str | None, Xml("./model/@type")] = None
+    """The card that the guest sees. Born as ``virtio``."""
+    link: Annotated[Literal["up", "down"] | None, Xml("./link/@state", omitted="up"), UPDATE] = None
+    """Whether its cable is plugged in."""
+    mtu: Annotated[int | None, Field(ge=68, le=65535), Xml("./mtu/@size"), NotRunning()] = None
+    """Its MTU."""
+    filter: Annotated[str | None, Xml("./filterref/@filter"), UPDATE] = None
+    """A network filter of the host."""
+    boot: Annotated[int | None, Field(ge=1), Xml("./boot/@order")] = None
+    """Its turn in the boot order; instead of the domain's `boot`."""

@@ -1,0 +1,110 @@
+"""The mark: what kvmplan leaves in a domain's or network's ``<metadata>``.
+
+It says which stack applied the object, under which names its devices go, and what was applied last;
+so that drift can be told from change, and ours in a collection from what others attached. It is
+evidence, not ownership: that is the claim's. Secrets are left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lxml import etree
+from lxml.etree import _Element as Element
+
+from kvmplan.mapping.markers import Policy
+from kvmplan.mapping.model import Mapped, bindings
+from kvmplan.mapping.types import SecretText
+
+NAMESPACE = "https://kvmplan.org/ns/mark/1"
+PREFIX = "kvmplan"
+Names = Mapping[tuple[str, ...], Mapping[str, str]]
+TAG = f"{{{NAMESPACE}}}object"
+
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A mark's content.
+
+    Attributes:
+        stack: the stack's uid.
+        name, uuid: of the object that was marked; a clone's own do not match.
+        keys: collection path -> natural key -> the user's name (``interfaces``: MAC -> ``eth0``).
+        applied: the declared fields last applied.
+    """
+
+    stack: str
+    name: str
+    uuid: str
+    keys: Names = field(default_factory=dict)
+    applied: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_mark(document: Element) -> Mark | None:
+    """The mark in a document; None if there is none, or one of a format that is not ours to read."""
+    node = document.find(f"metadata/{TAG}")
+    if node is None:
+        return None
+    try:
+        content = json.loads(node.text or "{}")
+        keys = {tuple(path.split("/")): dict(names) for path, names in content["keys"].items()}
+        return Mark(node.get("stack", ""), node.get("name", ""), node.get("uuid", ""), keys, content["applied"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def is_ours(mark: Mark | None, stack: str, name: str, uuid: str) -> bool:
+    """Whether a mark speaks of this very object and stack; a copied one does not."""
+    return mark is not None and (mark.stack, mark.name, mark.uuid) == (stack, name, uuid)
+
+
+def mark_element(mark: Mark) -> Element:
+    """The element to be kept below ``<metadata>``."""
+    node = etree.Element(TAG, nsmap={PREFIX: NAMESPACE})
+    node.set("stack", mark.stack)
+    node.set("name", mark.name)
+    node.set("uuid", mark.uuid)
+    keys = {"/".join(path): dict(names) for path, names in mark.keys.items()}
+    content = {"applied": mark.applied, "keys": keys}
+    node.text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return node
+
+
+def write_mark(document: Element, mark: Mark) -> None:
+    """Put the mark into a document, in place of an older one."""
+    metadata = document.find("metadata")
+    if metadata is None:
+        metadata = etree.SubElement(document, "metadata")
+    for old in metadata.findall(TAG):
+        metadata.remove(old)
+    metadata.append(mark_element(mark))
+
+
+def applied_fields(model: type[Mapped], tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree as it is remembered: JSON values, without secrets and policies."""
+    kept: dict[str, Any] = {}
+    for name, value in tree.items():
+        binding = bindings(model).get(name)
+        if binding is None or binding.secret or isinstance(binding.place, Policy):
+            continue
+        if binding.item is not None and isinstance(value, Mapping):
+            item = binding.item
+            collection = hasattr(binding.place, "key")
+            kept[name] = (
+                {key: applied_fields(item, inner) for key, inner in value.items()}
+                if collection
+                else applied_fields(item, value)
+            )
+        else:
+            kept[name] = _plain(value)
+    return kept
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, SecretText):
+        return None
+    return list(value) if isinstance(value, tuple) else value

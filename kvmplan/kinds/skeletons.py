@@ -1,0 +1,74 @@
+"""Skeletons: what a document or a device is born from. Templates that a user overrides by name.
+
+A template is looked up in the user's own ``templates/``, then in the ones that ship with kvmplan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lxml.etree import _Element as Element
+
+from kvmplan.kinds.disk import bus_of_target
+from kvmplan.mapping.document import parse
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+PACKAGED = Path(__file__).parent.parent / "_templates"
+"""Inside a wheel (hatch copies the top-level folder there)."""
+SOURCE_TREE = Path(__file__).parent.parent.parent / "templates"
+"""In a source tree or an editable install."""
+
+
+class TemplateError(Exception):
+    """A template is missing, wrong, or makes no XML. The message names it."""
+
+
+def environment(own: Path | None) -> Environment:
+    """The templates' environment: undefined names are errors, values are escaped for XML.
+
+    Args:
+        own: the user's ``templates/`` folder, if there is one.
+    """
+    from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
+
+    folders = [folder for folder in (own, PACKAGED, SOURCE_TREE) if folder is not None and folder.is_dir()]
+    loader = ChoiceLoader([FileSystemLoader(folder) for folder in folders])
+    made = Environment(loader=loader, undefined=StrictUndefined, autoescape=True)
+    made.globals["bus_of_target"] = bus_of_target
+    return made
+
+
+class Values(dict[str, Any]):
+    """An item's declared fields for a template: what it does not give reads as None."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self.get(name)
+
+
+def skeletons(own: Path | None = None) -> Callable[[str, Mapping[str, Any]], Element]:
+    """A function from a template's name (without ``.xml.j2``) and values to a new element.
+
+    It raises `TemplateError` for a template that is missing, fails or makes no XML.
+    """
+    made: dict[str, Any] = {}
+
+    def skeleton(name: str, values: Mapping[str, Any]) -> Element:
+        from jinja2 import TemplateError as JinjaError
+
+        try:
+            if name not in made:
+                if not made:
+                    made[""] = environment(own)
+                made[name] = made[""].get_template(f"{name}.xml.j2")
+            text = made[name].render({**values, "item": Values(values)})
+            return parse(text.strip())
+        except JinjaError as error:
+            raise TemplateError(f"template {name}.xml.j2: {error}") from error
+        except ValueError as error:
+            raise TemplateError(f"template {name}.xml.j2 makes no XML: {error}") from error
+
+    return skeleton

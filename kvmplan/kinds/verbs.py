@@ -1,0 +1,69 @@
+"""Verbs: what can be done to a host. Few, dumb, total; `kvmplan.host.actuators` has one function each.
+
+The arguments of each verb are JSON values, listed beside it. ``scope`` is a `Scope`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    """Which definitions of a domain or network a verb changes."""
+
+    LIVE = "live"
+    CONFIG = "config"
+    BOTH = "both"
+
+
+class Verb(StrEnum):
+    """The closed set of operations that change a host."""
+
+    DEFINE = "define"
+    """Network, pool, domain: ``xml``. A redefine carries the uuid inside."""
+    UNDEFINE = "undefine"
+    """Network, pool, domain (NVRAM, TPM state: ``keep_state``, snapshots' metadata go)."""
+    START = "start"
+    """Network, pool, domain."""
+    STOP = "stop"
+    """Network, pool: stop; domain: power off at once."""
+    SHUTDOWN = "shutdown"
+    """Domain: ``timeout`` seconds, ``force``: ask agent or ACPI, wait, then power off where forced."""
+    RESUME = "resume"
+    """Domain: resume what was paused."""
+    SET_AUTOSTART = "set-autostart"
+    """Network, pool, domain: ``on``."""
+    BUILD = "build"
+    """Pool: make its directory."""
+    REFRESH = "refresh"
+    """Pool: read its volumes again."""
+    SET_VCPUS = "set-vcpus"
+    """Domain: ``count``, ``scope``."""
+    SET_MEMORY = "set-memory"
+    """Domain: ``bytes``, ``scope``."""
+    SET_TITLE = "set-title"
+    """Domain: ``text`` (None removes), ``scope``."""
+    SET_DESCRIPTION = "set-description"
+    """Domain: ``text`` (None removes), ``scope``."""
+    SET_METADATA = "set-metadata"
+    """Domain: ``namespace``, ``prefix``, ``xml`` (None removes), ``scope``."""
+    ATTACH = "attach-device"
+    """Domain: ``xml``, ``scope``."""
+    DETACH = "detach-device"
+    """Domain: ``xml`` (the live element), ``scope``, ``find`` and ``key``: the device is gone when no
+    element at path ``find`` of the running document holds ``key``'s attribute value."""
+    UPDATE_DEVICE = "update-device"
+    """Domain: ``xml``, ``scope``."""
+    UPDATE_NETWORK = "update-network"
+    """Network: ``command`` (add-last, modify, delete), ``section`` (libvirt's number by name: dns-host,
+    ip-dhcp-host, ip-dhcp-range, dns-txt, dns-srv, portgroup), ``parent`` index, ``xml``, ``scope``."""
+    CREATE_VOLUME = "create-volume"
+    """Volume: ``xml``."""
+    CLONE_VOLUME = "clone-volume"
+    """Volume: ``xml``, ``source`` (POOL/NAME)."""
+    RESIZE_VOLUME = "resize-volume"
+    """Volume: ``bytes``, ``shrink``."""
+    RESIZE_DISK = "resize-disk"
+    """Domain: ``target``, ``bytes``: grow a volume in use through the running guest."""
+    DELETE_VOLUME = "delete-volume"
+    """Volume."""

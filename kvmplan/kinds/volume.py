@@ -1,0 +1,100 @@
+"""Volumes: the only place where their fields are declared.
+
+https://libvirt.org/formatstorage.html#storage-volume-xml. libvirt has no redefine for volumes: they
+can be resized; everything else is a fact of birth.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from lxml import etree
+from lxml.etree import _Element as Element
+from pydantic import Field
+
+from kvmplan.kinds.context import host_context
+from kvmplan.kinds.pool import Permissions
+from kvmplan.kinds.verbs import Verb
+from kvmplan.mapping.markers import Group, On, Ref, Runtime, Same, Through, Xml
+from kvmplan.mapping.model import Mapped
+from kvmplan.mapping.strategy import Situation, born, data_loss, live, when
+from kvmplan.mapping.types import HostPath, Size, VolumeName
+
+BORN = On(born())
+GRAIN = 1024
+"""qcow2 capacities are rounded up to whole KiB at creation (and to 512 bytes at a resize)."""
+
+
+def _same_capacity(live_value: Any, wanted: Any, _: Any) -> bool:
+    return isinstance(live_value, int) and wanted <= live_value < wanted + GRAIN
+
+
+def _unchanging(_: Any, __: Any, ___: Any) -> bool:
+    """What a volume has allocated follows what its guest writes: never a difference."""
+    return True
+
+
+def _grows(situation: Situation) -> bool:
+    before = situation.before
+    return not isinstance(before, int) or situation.after > before
+
+
+def _read_backing(element: Element, context: Any) -> str | None:
+    path = element.findtext("path")
+    return None if path is None else host_context(context).volume_at(path)
+
+
+def _write_backing(element: Element, value: str | None, context: Any) -> None:
+    """The base by its path, always with its format: without one libvirt records ``raw``."""
+    if value is None:
+        return
+    facts = host_context(context).volume(value)
+    if facts is None:
+        raise LookupError(f"the backing volume {value} is not on the host")
+    etree.SubElement(element, "path").text = facts.path
+    etree.SubElement(element, "format").set("type", facts.format)
+
+
+class Backing(Mapped):
+    """The base that an overlay is written over."""
+
+    scalar: ClassVar[str] = "volume"
+    exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("volume", "path"),)
+    volume: Annotated[
+        VolumeName | None, Through(_read_backing, _write_backing, "./path"), Ref("volume")
+    ] = None
+    """The base: ``POOL/NAME``."""
+    path: Annotated[HostPath | None, Xml("./path")] = None
+    """The base's path, when it is no volume of an active pool."""
+    format: Annotated[str | None, Xml("./format/@type")] = None
+    """The base's format; of a volume it is known."""
+
+
+class Volume(Mapped):
+    """A storage volume."""
+
+    exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("backing", "clone"),)
+    capacity: Annotated[
+        Size | None,
+        Field(gt=0),
+        Xml("./capacity", unit="bytes"),
+        Same(_same_capacity),
+        On(
+            when(
+                _grows,
+                live(Verb.RESIZE_VOLUME, fallback=None),
+                data_loss("a smaller volume loses what lies behind its new end"),
+            )
+        ),
+    ] = None
+    """Its size as a guest sees it. Grows in place, also while a guest uses it."""
+    allocation: Annotated[Size | None, Xml("./allocation", unit="bytes"), Same(_unchanging), BORN] = None
+    """How much of it is allocated at birth. Born as 0: sparse."""
+    format: Annotated[str | None, Xml("./target/format/@type"), BORN] = None
+    """``qcow2``, ``raw`` …; by default qcow2 in pools of files, raw elsewhere."""
+    permissions: Annotated[Permissions | None, Group("./target/permissions"), BORN] = None
+    """Mode and owner that it is made with."""
+    backing: Annotated[Backing | None, Group("./backingStore"), BORN] = None
+    """The base that it is an overlay of."""
+    clone: Annotated[VolumeName | None, Runtime("clone"), Ref("volume"), BORN] = None
+    """The volume that it is a full copy of: ``POOL/NAME``."""

@@ -1,0 +1,197 @@
+"""Markers: the words of the field language, used in ``Annotated[TYPE | None, MARKER, …]``.
+
+Each field has exactly one *place* (`Xml`, `Presence`, `Is`, `Group`, `Items`, `Pairs`, `Foreign`,
+`Through`, `Runtime`, `Policy`, `Overlay`) and any of the modifiers below. Paths are relative to the
+element of the enclosing model: ``./a/b`` (text), ``./a/@b`` (attribute), ``.`` (the element's own
+text); a step may carry ``[@name='value']`` predicates, which are written when it is created.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lxml.etree import _Element as Element
+
+from kvmplan.mapping.codecs import Codec
+
+
+@dataclass(frozen=True, slots=True)
+class Xml:
+    """A text or an attribute.
+
+    Attributes:
+        codec: between text and value; by default from the field's type.
+        unit: the unit numbers are written in (``KiB``); values are bytes, any unit is read.
+        absent: where the value stands when libvirt leaves the node out (``vcpu/@current``).
+        omitted: the value that a missing node means; writing it removes the node.
+        many: all nodes at the path, as a tuple, in order.
+        clears: paths that lose their meaning when this one changes; they go before it is written.
+        removes: the node that goes when the value does; by default the path's own.
+        skeleton: the template of the first element on the path, when that must be made.
+    """
+
+    path: str
+    codec: Codec | None = None
+    unit: str | None = None
+    absent: str | None = None
+    omitted: Any = None
+    many: bool = False
+    clears: tuple[str, ...] = ()
+    removes: str | None = None
+    skeleton: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """A boolean that is an element's being there: ``<acpi/>``, a console, an agent's channel."""
+
+    path: str
+    skeleton: str | None = None
+    also: tuple[str, ...] = ()
+    """Elements that go with it (a console's serial port)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Is:
+    """A boolean that is an attribute having a value: ``type='user'``."""
+
+    path: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A nested model at one element; ``.`` is the enclosing element itself."""
+
+    path: str = "."
+    skeleton: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A collection of elements, keyed, never positional.
+
+    Attributes:
+        key: the item's field that is its key; with several, the first that is given.
+        named: keys are names of the user's own; `Context.names` pairs them with the item's `key`.
+        skeleton: the template of a new item; by default the bare element.
+    """
+
+    path: str
+    key: tuple[str, ...]
+    named: bool = False
+    skeleton: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """A mapping of scalars: one element each, key and value in its attributes."""
+
+    path: str
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A mapping namespace -> XML text: the children of one element, one for each namespace."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Through:
+    """Where a value is more than one node: its own small reader and writer.
+
+    ``read(element, context)`` gives the value or None; ``write(element, value, context)`` writes it
+    (None: takes it out).
+    """
+
+    read: Callable[[Element, Any], Any]
+    write: Callable[[Element, Any, Any], None]
+    path: str
+    """For the reference page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A fact of the object that its document does not hold: autostart, active, state."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """For kvmplan only: neither read nor compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """An XML fragment merged over the document, and compared as well as written."""
+
+
+Place = Xml | Presence | Is | Group | Items | Pairs | Foreign | Through | Runtime | Policy | Overlay
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A variant: the field has a meaning only while the node at `tag` has one of `values`.
+
+    Writing the field sets the tag to the first value and, when that changes it, removes `clears`.
+    """
+
+    tag: str
+    values: tuple[str, ...]
+    clears: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """The value names another resource: an edge in the graph, checked for existence."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Never shown, logged, stored or hashed; compared in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """When a live value is as good as the wanted one: ``same(live, wanted, context)``."""
+
+    test: Callable[[Any, Any, Any], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeast:
+    """The value follows a sibling: equal at birth, kept later, raised when it is too low."""
+
+    sibling: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotRunning:
+    """Not compared between running and persistent: libvirt expands it in the running document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """The birth default of a field that no skeleton holds, for `!default` and the reference page."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class On:
+    """How a change of the field (or of a member of the collection) reaches its object."""
+
+    change: Any
+    """A `Strategy`."""
+    added: Any = None
+    """Strategy for a new member."""
+    removed: Any = None
+    """Strategy for a member that goes."""

@@ -1,0 +1,91 @@
+"""Update strategies: how a field's change reaches its object, and whom it disturbs.
+
+A strategy is a function from a `Situation` to an `Effect`, so it can depend on values and on the
+host. It speaks of *active* objects; on an inactive one every change is written to its definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kvmplan.mapping.impact import Impact
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a strategy may look at.
+
+    Attributes:
+        path: the field, below its resource.
+        before: the persistent value; None if there is none.
+        after: the wanted value; None if it goes.
+        persistent: the persistent fields of the resource, as far as they are declared.
+        running: the running fields, with the same shape; None if nothing runs.
+        desired: the wanted fields of the resource.
+        facts: what the host offers; the kind's strategies know its type.
+    """
+
+    path: tuple[str, ...]
+    before: Any
+    after: Any
+    persistent: Mapping[str, Any] = field(default_factory=dict)
+    running: Mapping[str, Any] | None = None
+    desired: Mapping[str, Any] = field(default_factory=dict)
+    facts: Any = None
+
+    def at(self, tree: Mapping[str, Any] | None, *path: str) -> Any:
+        """The value at `path` in a tree of fields; None if it is not there."""
+        node: Any = tree
+        for name in path:
+            node = node.get(name) if isinstance(node, Mapping) else None
+        return node
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a change does.
+
+    Attributes:
+        verb: the name of the live verb; None: the change is written by a redefine.
+        fallback: what it becomes when the host says it cannot be live.
+        reason: why it is not live, in words, for the reviewer.
+        noted: the change is not carried out but told to the reviewer (birth fields).
+        arguments: what the verb needs beside the field itself.
+    """
+
+    impact: Impact
+    verb: str | None = None
+    fallback: Impact | None = None
+    reason: str = ""
+    noted: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+Strategy = Callable[[Situation], Effect]
+
+
+def live(verb: str, *, fallback: Impact | None = Impact.NEXT_BOOT, **arguments: Any) -> Strategy:
+    """Changed on the running object by `verb`; written for the next boot where that is refused."""
+    return lambda _: Effect(Impact.LIVE, verb, fallback, arguments=arguments)
+
+
+def next_boot(reason: str = "") -> Strategy:
+    """Written to the persistent definition; the running object gets it at its next start."""
+    return lambda _: Effect(Impact.NEXT_BOOT, reason=reason)
+
+
+def born() -> Strategy:
+    """A fact of birth: editing it is noted, and only a requested replacement acts."""
+    return lambda _: Effect(Impact.NONE, noted=True)
+
+
+def data_loss(reason: str) -> Strategy:
+    """Bytes that a guest wrote can be lost."""
+    return lambda _: Effect(Impact.DATA_LOSS, reason=reason)
+
+
+def when(test: Callable[[Situation], bool], then: Strategy, otherwise: Strategy) -> Strategy:
+    """One strategy or another, by values or by the host's facts."""
+    return lambda situation: (then if test(situation) else otherwise)(situation)

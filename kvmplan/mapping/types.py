@@ -1,0 +1,202 @@
+"""Value types of spec fields: what a user may write, and the one form it is compared in.
+
+Validators raise ValueError with a sentence that says the right spelling. A validation context
+``{"live": True}`` marks values read from a host, which are in their compared form already.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
+
+SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|TiB|PiB)")
+SIZE_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
+NEAR_SIZE = re.compile(r"(\d+)\s*([kKmMgGtTpP])i?[bB]?")
+DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+
+def parse_size(value: Any) -> int:
+    """Bytes of ``20GiB``. Raises ValueError that names the right spelling."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise ValueError(f"{value} is not a size; write its unit, such as {value}GiB")
+    if not isinstance(value, str):
+        raise ValueError("a size is written like 512MiB or 20GiB")
+    found = SIZE.fullmatch(value.strip())
+    if found:
+        return int(found[1]) * SIZE_UNITS[found[2]]
+    near = NEAR_SIZE.fullmatch(value.strip())
+    if near:
+        raise ValueError(f"'{value}' is not a size; write {near[1]}{near[2].upper()}iB")
+    raise ValueError(f"'{value}' is not a size; write it like 512MiB, 20GiB or 1TiB")
+
+
+def format_size(size: int) -> str:
+    """The shortest exact spelling: ``8GiB``, ``1000448B``."""
+    for unit in ("PiB", "TiB", "GiB", "MiB", "KiB"):
+        if size and size % SIZE_UNITS[unit] == 0:
+            return f"{size // SIZE_UNITS[unit]}{unit}"
+    return f"{size}B"
+
+
+def parse_duration(value: Any) -> int:
+    """Seconds of ``30s``, ``5m``, ``1h``. Raises ValueError that names the right spelling."""
+    found = DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not found or found[2] == "ms":
+        raise ValueError(f"'{value}' is not a duration; write it like 30s, 5m or 1h")
+    return int(found[1]) * SECONDS[found[2]]
+
+
+def format_duration(seconds: int) -> str:
+    """The shortest exact spelling: ``2m``."""
+    for unit in ("d", "h", "m"):
+        if seconds and seconds % SECONDS[unit] == 0:
+            return f"{seconds // SECONDS[unit]}{unit}"
+    return f"{seconds}s"
+
+
+def _live(info: ValidationInfo) -> bool:
+    return bool(info.context and info.context.get("live"))
+
+
+def _size(value: Any, info: ValidationInfo) -> int:
+    return value if _live(info) and isinstance(value, int) else parse_size(value)
+
+
+def _duration(value: Any, info: ValidationInfo) -> int:
+    return value if _live(info) and isinstance(value, int) else parse_duration(value)
+
+
+def _mac(value: str) -> str:
+    mac = value.lower().replace("-", ":")
+    if not MAC.fullmatch(mac):
+        raise ValueError(f"'{value}' is not a MAC address; write it like 52:54:00:00:00:01")
+    if int(mac[:2], 16) & 1:
+        raise ValueError(f"'{value}' is a multicast MAC address; its first octet must be even")
+    return mac
+
+
+def _ip(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError as error:
+        raise ValueError(f"'{value}' is not an IP address") from error
+
+
+def _interface(value: str) -> str:
+    if "/" not in value:
+        raise ValueError(f"'{value}' lacks its prefix; write it like 10.10.0.1/24")
+    try:
+        return str(ipaddress.ip_interface(value))
+    except ValueError as error:
+        raise ValueError(f"'{value}' is not an address with a prefix, such as 10.10.0.1/24") from error
+
+
+def _net(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError as error:
+        raise ValueError(f"'{value}' is not a network, such as 10.20.0.0/16: {error}") from error
+
+
+def _range(value: str) -> str:
+    first, dash, last = value.partition("-")
+    if not dash:
+        raise ValueError(f"'{value}' is not a range; write it like 10.10.0.50-10.10.0.199")
+    low, high = ipaddress.ip_address(_ip(first.strip())), ipaddress.ip_address(_ip(last.strip()))
+    if low.version != high.version or int(low) > int(high):
+        raise ValueError(f"'{value}' is not a range: its first address must come before its last")
+    return f"{low}-{high}"
+
+
+def _absolute(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError(f"'{value}' is not an absolute path; it is a path on the host")
+    stripped = value.rstrip("/")
+    return stripped or "/"
+
+
+def _volume_name(value: str) -> str:
+    pool, slash, name = value.partition("/")
+    if not (slash and pool and name):
+        raise ValueError(f"'{value}' is not a volume; write POOL/NAME")
+    return value
+
+
+def _name(value: str) -> str:
+    if not value or "/" in value or "\n" in value or value != value.strip():
+        raise ValueError(f"'{value}' cannot be a name: no '/', no line break, no blank at its ends")
+    return value
+
+
+def _pattern(pattern: str, example: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
+
+
+Size = Annotated[int, BeforeValidator(_size), _pattern(r"^\d+(B|KiB|MiB|GiB|TiB|PiB)$", "20GiB")]
+"""A size; in bytes. Written ``20GiB``."""
+Duration = Annotated[int, BeforeValidator(_duration), _pattern(r"^\d+(s|m|h|d)$", "5m")]
+"""A duration; in seconds. Written ``5m``."""
+Mac = Annotated[str, AfterValidator(_mac)]
+"""A MAC address, lower case."""
+Ip = Annotated[str, AfterValidator(_ip)]
+"""An IP address in its shortest form."""
+IpInterface = Annotated[str, AfterValidator(_interface)]
+"""An address with its prefix: ``10.10.0.1/24``."""
+IpNet = Annotated[str, AfterValidator(_net)]
+"""A network: ``10.20.0.0/16``."""
+IpRange = Annotated[str, AfterValidator(_range)]
+"""Two addresses: ``10.10.0.50-10.10.0.199``."""
+HostPath = Annotated[str, AfterValidator(_absolute)]
+"""An absolute path on the host, without a trailing slash."""
+VolumeName = Annotated[str, AfterValidator(_volume_name)]
+"""A volume: ``POOL/NAME``."""
+Name = Annotated[str, AfterValidator(_name)]
+"""A libvirt name."""
+Port = Annotated[int, Field(ge=1, le=65535)]
+"""A TCP or UDP port."""
+
+
+class SecretText:
+    """A secret in memory: equal by value, and unreadable wherever it is printed or serialised."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The secret itself, for the document that is sent to the host."""
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SecretText) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(SecretText)
+
+    def __repr__(self) -> str:
+        return "(sensitive)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a secret is never serialised")
+
+
+def _secret(value: Any) -> SecretText:
+    if isinstance(value, SecretText):
+        return value
+    if isinstance(value, str):
+        return SecretText(value)
+    raise ValueError("a secret is a text; write !secret {env: NAME} or !secret {file: PATH}")
+
+
+SecretStr = Annotated[
+    Any, BeforeValidator(_secret), WithJsonSchema({"type": "string", "writeOnly": True})
+]
+"""A `SecretText`, from a plain text or ``!secret {…}``."""

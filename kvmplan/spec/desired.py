@@ -1,0 +1,111 @@
+"""Desired: what the specs of a stack ask for, after every expression and profile is resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kvmplan.address import Address
+from kvmplan.diagnostics import Place
+
+if TYPE_CHECKING:
+    from kvmplan.mapping.model import Mapped
+
+DEFAULT_PATH = Path("specs")
+"""Where specs are looked for unless the user says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """What a run adds to its spec files.
+
+    Attributes:
+        vars: ``name=value``, as given with ``--var``.
+        var_files: files of variable values, as given with ``--var-file``.
+        environ: the environment (``KVMPLAN_VAR_name``, ``!secret {env: NAME}``).
+        read_secrets: False checks how secrets are written without reading any; they are empty.
+    """
+
+    vars: tuple[str, ...] = ()
+    var_files: tuple[Path, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
+    read_secrets: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """How changes of a resource are held back.
+
+    Attributes:
+        ignore_changes: paths of fields (below the resource) whose differences are left alone.
+        unlisted: ``keep`` or ``remove`` members of collections that were never ours.
+    """
+
+    prevent_destroy: bool = False
+    ignore_changes: tuple[tuple[str, ...], ...] = ()
+    unlisted: str = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """That a field names another resource, on the same host unless `depends_on` says otherwise.
+
+    `path` is the field below the resource; ``("pool",)`` for the pool in a volume's own name.
+    """
+
+    path: tuple[str, ...]
+    target: Address
+    place: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One desired object.
+
+    Attributes:
+        model: its fields, validated.
+        defaults: paths of fields that ``!default`` gives back to what a fresh object would have.
+        place: where its key is written.
+        places: path -> place of a field's value; of a mapping's or list's key.
+    """
+
+    address: Address
+    model: Mapped
+    defaults: frozenset[tuple[str, ...]]
+    place: Place | None
+    places: Mapping[tuple[str, ...], Place]
+    lifecycle: Lifecycle
+    depends_on: tuple[Reference, ...]
+    references: tuple[Reference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HostSpec:
+    """A host of the stack: its connection URI."""
+
+    uri: str
+    place: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Whose name and limits a run has. No `hosts`: the one host is `kvmplan.address.LOCAL`."""
+
+    name: str
+    uid: str
+    hosts: Mapping[str, HostSpec]
+    prune: bool
+    max_delete_count: int
+    max_delete_percent: int
+    place: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """All that the specs ask for. `sources` are the files that were read, as shown in places."""
+
+    stack: Stack
+    resources: Mapping[Address, Resource]
+    sources: tuple[str, ...]

@@ -1,0 +1,182 @@
+"""An apply as text: a line for each resource as it ends, a heartbeat, and the summary.
+
+Results go to stdout, progress to stderr. Workers may report at the same time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TextIO, assert_never
+
+from kvmplan.address import Address
+from kvmplan.apply.events import (
+    ApplyFinished,
+    ApplyStarted,
+    ChangeFailed,
+    ChangeFinished,
+    ChangeSkipped,
+    ChangeStarted,
+    Event,
+    Outcome,
+    Progress,
+    StepFinished,
+    StepStarted,
+)
+from kvmplan.mapping.impact import Impact
+from kvmplan.plan.change import Action, Change, Reason
+from kvmplan.views.layout import Layout, plural
+from kvmplan.views.redact import Scrubber, scrubber
+from kvmplan.views.style import PLAIN, Meaning, Style, emit
+
+_ADDRESS_COLUMN = 36
+_WHAT_COLUMN = 24
+
+_DONE_WORDS = {
+    Action.CREATE: "created",
+    Action.REPLACE: "replaced",
+    Action.DELETE: "deleted",
+    Action.NOOP: "unchanged",
+}
+_UPDATED_WORDS = {
+    Impact.START: "started",
+    Impact.LIVE: "updated live",
+    Impact.NEXT_BOOT: "updated for the next boot",
+    Impact.STOP: "updated, stopped",
+    Impact.RESTART: "updated, restarted",
+}
+_OUTCOME_MEANING = {
+    Outcome.DONE: Meaning.GOOD,
+    Outcome.FAILED: Meaning.DANGER,
+    Outcome.SKIPPED: Meaning.WARNING,
+}
+
+
+def utc_now() -> datetime:
+    """The wall clock, in UTC."""
+    return datetime.now(UTC)
+
+
+def apply_last_line(event: ApplyFinished) -> str:
+    """The last line of an apply, byte for byte what scripts look for."""
+    counts = f"{event.added} added, {event.changed} changed, {event.destroyed} destroyed"
+    if not event.failed and not event.skipped:
+        return f"Apply complete! Resources: {counts}."
+    rest = f"{event.failed} failed, {event.skipped} skipped"
+    return f"Apply incomplete! Resources: {counts}; {rest}."
+
+
+class ApplyText:
+    """Subscribes to an apply's events and prints them.
+
+    Args:
+        out: where results go (stdout).
+        err: where progress goes (stderr).
+        style: paints results; progress is never painted.
+        clock: the time that heartbeats carry.
+    """
+
+    def __init__(
+        self,
+        out: TextIO,
+        err: TextIO,
+        style: Style = PLAIN,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._out, self._err, self._style, self._clock = out, err, style, clock
+        self._layout = Layout(style, several_hosts=True)
+        self._secrets = Scrubber()
+        self._fell_back: dict[Address, Impact] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        """Print what an event says; safe to call from several threads."""
+        with self._lock:
+            self._show(event)
+
+    def _show(self, event: Event) -> None:
+        match event:
+            case ApplyStarted(plan):
+                self._layout = Layout(self._style, several_hosts=len(plan.hosts) > 1)
+                self._secrets = scrubber(plan)
+            case ChangeStarted(change):
+                self._started(change)
+            case StepStarted():
+                pass  # a resource's own line says it all; heartbeats name what takes long
+            case StepFinished(step, _, fell_back):
+                if fell_back is not None:
+                    self._fell_back[step.address] = fell_back
+            case ChangeFinished():
+                self._finished(event)
+            case ChangeFailed():
+                self._failed(event)
+            case ChangeSkipped(change, because):
+                address = self._layout.address(change.address)
+                self._result("skipped", Meaning.WARNING, f"{address} ({self._because(because)})")
+            case Progress():
+                self._heartbeat(event)
+            case ApplyFinished():
+                self._summary(event)
+            case _:
+                assert_never(event)
+
+    def _result(self, word: str, meaning: Meaning, text: str) -> None:
+        line = f"{self._style.paint(f'{word:<7}', meaning)} {self._secrets.text(text)}"
+        emit(self._out, f"{line.rstrip()}\n")
+
+    def _started(self, change: Change) -> None:
+        if self._err.isatty():
+            emit(self._err, f"...     {self._layout.address(change.address)}\n")
+
+    def _finished(self, event: ChangeFinished) -> None:
+        change = event.change
+        address = self._layout.address(change.address)
+        what = done_words(change, self._fell_back.get(change.address))
+        seconds = f"{event.seconds:.1f} s"
+        text = f"{address:<{_ADDRESS_COLUMN}} {what:<{_WHAT_COLUMN}} {seconds:>8}"
+        self._result("ok", Meaning.GOOD, text)
+        self._indented(event.notes)
+
+    def _failed(self, event: ChangeFailed) -> None:
+        address = self._layout.address(event.change.address)
+        said = f"{event.diagnostic.summary} [{event.diagnostic.code}]"
+        self._result("FAILED", Meaning.DANGER, f"{address}: {said}")
+        if event.diagnostic.remedy:
+            self._indented((f"= {event.diagnostic.remedy}",))
+
+    def _indented(self, texts: tuple[str, ...]) -> None:
+        for text in texts:
+            for line in self._layout.wrap(self._secrets.text(text), 8, 10):
+                emit(self._out, f"{line}\n")
+
+    def _because(self, because: Address | str) -> str:
+        return f"after {self._layout.address(because)}" if isinstance(because, Address) else because
+
+    def _heartbeat(self, event: Progress) -> None:
+        time = self._clock().strftime("%H:%M:%SZ")
+        address = self._layout.address(event.address)
+        waiting = f"waiting={self._secrets.text(event.waiting)} " if event.waiting else ""
+        rest = f"{event.seconds:.0f}s {waiting}done={event.done}/{event.total}"
+        emit(self._err, f"{time} still {address} {rest}\n")
+
+    def _summary(self, event: ApplyFinished) -> None:
+        """A table of every address where not all is done: the bad ones last, next to the count."""
+        if event.failed or event.skipped:
+            emit(self._out, f"\n{plural(len(event.outcomes), 'resource')}:\n")
+            ordered = sorted(event.outcomes, key=lambda row: (list(Outcome).index(row[2]), row[0]))
+            for address, action, outcome, why in ordered:
+                name = self._layout.address(address)
+                text = f"{name:<{_ADDRESS_COLUMN}} {action.value:<8} {why}".rstrip()
+                self._result(f"  {outcome:<7}", _OUTCOME_MEANING[outcome], text)
+            self._indented(("Nothing was undone. Plan again to see what is left to do.",))
+        emit(self._out, f"\n{self._style.paint(apply_last_line(event), Meaning.BOLD)}\n")
+
+
+def done_words(change: Change, fell_back: Impact | None = None) -> str:
+    """What was done to a resource, in two or three words."""
+    if change.action is not Action.UPDATE:
+        return _DONE_WORDS[change.action]
+    if change.reason is Reason.ADOPT and not change.fields:
+        return "adopted"
+    return _UPDATED_WORDS.get(fell_back or change.impact, "updated")

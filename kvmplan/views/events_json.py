@@ -1,0 +1,225 @@
+"""The ``--json`` stream: one event on each line, in Terraform's shape, for pipelines.
+
+The last line of an apply is always a ``change_summary``.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TextIO, assert_never
+
+from kvmplan import __version__
+from kvmplan.address import Address
+from kvmplan.apply.events import (
+    ApplyFinished,
+    ApplyStarted,
+    ChangeFailed,
+    ChangeFinished,
+    ChangeSkipped,
+    ChangeStarted,
+    Event,
+    Progress,
+    StepFinished,
+    StepStarted,
+)
+from kvmplan.diagnostics import Diagnostic, Severity
+from kvmplan.plan.change import Action, Change, Plan
+from kvmplan.views.apply_text import apply_last_line, done_words, utc_now
+from kvmplan.views.diagnostics import diagnostic_json
+from kvmplan.views.plan_text import by_danger, last_line
+from kvmplan.views.redact import Scrubber, scrubber
+from kvmplan.views.style import emit
+
+MODULE = "kvmplan.ui"
+UI_VERSION = "1.0"
+
+
+class EventStream:
+    """Writes events as JSON lines; safe to use from several threads.
+
+    Args:
+        out: where the lines go (stdout).
+        operation: ``plan``, ``apply`` or ``destroy``, as summaries name it.
+        clock: the time that each line carries, UTC.
+    """
+
+    def __init__(
+        self, out: TextIO, operation: str = "apply", clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._out, self._operation, self._clock = out, operation, clock
+        self._secrets = Scrubber()
+        self._actions: dict[Address, Action] = {}
+        self._done: list[Action] = []
+        self._failed = 0
+        self._summarised = False
+        self._lock = threading.RLock()
+
+    def version(self) -> None:
+        """The first line: who writes this, in which version of the format."""
+        self._write("info", f"kvmplan {__version__}", "version", kvmplan=__version__, ui=UI_VERSION)
+
+    def diagnostic(self, item: Diagnostic) -> None:
+        """An error or a warning."""
+        level = "error" if item.severity is Severity.ERROR else "warn"
+        said = f"{item.severity.value.title()}: {item.summary}"
+        self._write(level, said, "diagnostic", diagnostic=diagnostic_json(item))
+
+    def plan(self, plan: Plan) -> None:
+        """What is planned, the dangerous first, and how much it is."""
+        self._secrets = scrubber(plan)
+        for change in by_danger(plan.acting):
+            described = {
+                "resource": resource_json(change.address),
+                "action": change.action.value,
+                "impact": change.impact.value,
+                "reason": change.reason.value or None,
+            }
+            said = f"{change.address}: Plan to {change.action} ({change.impact})"
+            self._write("info", said, "planned_change", change=described)
+        add, updated, destroy = plan.count()
+        counts = _counts(add, updated, destroy, 0, 0, "plan")
+        self._write("info", last_line(plan), "change_summary", changes=counts)
+
+    def __call__(self, event: Event) -> None:
+        """Write what an event says."""
+        with self._lock:
+            self._event(event)
+
+    def finish(self) -> None:
+        """Make sure that the last line is a summary, also where an apply ended early."""
+        with self._lock:
+            if not self._summarised:
+                self._early_summary()
+
+    def _event(self, event: Event) -> None:
+        match event:
+            case ApplyStarted(plan):
+                self._secrets = scrubber(plan)
+                self._actions = {change.address: change.action for change in plan.acting}
+            case ChangeStarted(change):
+                self._hook("info", f"{change.address}: started", "apply_start", change)
+            case StepStarted() | StepFinished():
+                pass  # steps are how a resource is changed; the stream is about resources
+            case ChangeFinished():
+                self._finished(event)
+            case ChangeFailed():
+                self._change_failed(event)
+            case ChangeSkipped(change, because):
+                why = f"after {because}" if isinstance(because, Address) else because
+                said = f"{change.address}: skipped ({why})"
+                self._hook("warn", said, "apply_skipped", change, because=str(because))
+            case Progress():
+                self._progress(event)
+            case ApplyFinished():
+                self._summarised = True
+                counts = _counts(
+                    event.added,
+                    event.changed,
+                    event.destroyed,
+                    event.failed,
+                    event.skipped,
+                    self._operation,
+                )
+                level = "error" if event.failed else "info"
+                self._write(level, apply_last_line(event), "change_summary", changes=counts)
+            case _:
+                assert_never(event)
+
+    def _finished(self, event: ChangeFinished) -> None:
+        change = event.change
+        self._done.append(change.action)
+        said = f"{change.address}: {done_words(change)} after {event.seconds:.1f} s"
+        self._hook(
+            "info",
+            said,
+            "apply_complete",
+            change,
+            elapsed_seconds=round(event.seconds, 3),
+            notes=list(event.notes),
+        )
+
+    def _change_failed(self, event: ChangeFailed) -> None:
+        self._failed += 1
+        change = event.change
+        said = f"{change.address}: failed after {event.seconds:.1f} s: {event.diagnostic.summary}"
+        elapsed = round(event.seconds, 3)
+        self._hook("error", said, "apply_errored", change, elapsed_seconds=elapsed)
+        self.diagnostic(event.diagnostic)
+
+    def _progress(self, event: Progress) -> None:
+        action = self._actions.get(event.address, Action.UPDATE)
+        hook = {
+            "resource": resource_json(event.address),
+            "action": action.value,
+            "elapsed_seconds": round(event.seconds, 3),
+            "waiting": event.waiting,
+            "done": event.done,
+            "total": event.total,
+        }
+        said = f"{event.address}: still at it after {event.seconds:.0f} s"
+        self._write("info", said, "apply_progress", hook=hook)
+
+    def _hook(self, level: str, message: str, kind: str, change: Change, **more: Any) -> None:
+        hook = {
+            "resource": resource_json(change.address),
+            "action": change.action.value,
+            **more,
+        }
+        self._write(level, message, kind, hook=hook)
+
+    def _early_summary(self) -> None:
+        """Counts what was seen: whatever had not ended when the run did counts as skipped."""
+        self._summarised = True
+        done = self._done
+        replaced = done.count(Action.REPLACE)
+        left = max(0, len(self._actions) - len(done) - self._failed)
+        counts = _counts(
+            done.count(Action.CREATE) + replaced,
+            done.count(Action.UPDATE),
+            done.count(Action.DELETE) + replaced,
+            self._failed,
+            left,
+            self._operation,
+        )
+        said = f"The {self._operation} ended early: {self._failed} failed, {left} skipped."
+        self._write("error", said, "change_summary", changes=counts)
+
+    def _write(self, level: str, message: str, kind: str, **more: Any) -> None:
+        stamp = self._clock().astimezone(UTC).isoformat(timespec="milliseconds")
+        line = {
+            "@level": level,
+            "@message": self._secrets.text(message),
+            "@module": MODULE,
+            "@timestamp": stamp.replace("+00:00", "Z"),
+            "type": kind,
+            **self._secrets.tree(more),
+        }
+        with self._lock:
+            emit(self._out, json.dumps(line) + "\n")
+
+
+def resource_json(address: Address) -> dict[str, str]:
+    """How the stream names a resource; ``addr`` always carries the host."""
+    return {
+        "addr": str(address),
+        "host": address.host,
+        "resource": address.short,
+        "resource_type": address.kind.value,
+        "resource_name": address.name,
+    }
+
+
+def _counts(
+    add: int, change: int, remove: int, failed: int, skipped: int, operation: str
+) -> dict[str, Any]:
+    return {
+        "add": add,
+        "change": change,
+        "remove": remove,
+        "failed": failed,
+        "skipped": skipped,
+        "operation": operation,
+    }

@@ -1,0 +1,147 @@
+"""Redaction: sensitive values are replaced before anything is formatted or serialised.
+
+Two nets: values at sensitive paths are never read out, and free text (notes, arguments, messages)
+is searched for those same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from kvmplan.plan.change import Change, FieldChange, Path, Plan
+
+SENSITIVE = "(sensitive)"
+
+# Shorter values would blank out ordinary words of a sentence wherever they happen to occur.
+_SHORTEST = 4
+
+
+def is_sensitive(path: Path, paths: Iterable[Path]) -> bool:
+    """Whether `path` is one of the sensitive `paths` or lies below one."""
+    return any(path[: len(secret)] == secret for secret in paths)
+
+
+def children(value: Any) -> Iterator[tuple[str, Any]]:
+    """The members of a mapping or list, by key or by index; nothing for a scalar."""
+    if isinstance(value, Mapping):
+        yield from ((str(key), member) for key, member in value.items())
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        yield from ((str(index), member) for index, member in enumerate(value))
+
+
+def plain(value: Any, paths: Iterable[Path] = (), path: Path = ()) -> Any:
+    """`value` as JSON types, everything at a sensitive path replaced.
+
+    Args:
+        value: mappings, sequences and scalars; enums become their values.
+        paths: the sensitive paths, counted from the resource.
+        path: where `value` itself is.
+    """
+    if value is not None and is_sensitive(path, paths):
+        return SENSITIVE
+    if isinstance(value, Mapping):
+        return {key: plain(member, paths, (*path, key)) for key, member in children(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, set | frozenset):
+        return sorted(plain(member, paths, path) for member in value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [plain(member, paths, (*path, key)) for key, member in children(value)]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def sensitive_map(value: Any, paths: Iterable[Path], path: Path = ()) -> Any:
+    """Terraform's ``before_sensitive``: True where a value is sensitive, nested as the value is.
+
+    Mappings keep only the keys that lead to something sensitive; lists keep their length.
+    """
+    if value is None:
+        return False
+    if is_sensitive(path, paths):
+        return True
+    if isinstance(value, Mapping):
+        marks = {key: sensitive_map(item, paths, (*path, key)) for key, item in children(value)}
+        return {key: mark for key, mark in marks.items() if _marked(mark)}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [sensitive_map(item, paths, (*path, key)) for key, item in children(value)]
+    return False
+
+
+def _marked(mark: Any) -> bool:
+    return any(_marked(item) for item in mark) if isinstance(mark, list) else bool(mark)
+
+
+def sensitive_paths(change: Change) -> tuple[Path, ...]:
+    """All sensitive paths of a change, those that only a field names included."""
+    named = (field.path for field in change.fields if field.sensitive)
+    return tuple(dict.fromkeys((*change.sensitive, *named)))
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    members = list(children(value))
+    for _, member in members:
+        yield from _leaves(member)
+    if not members and isinstance(value, str | int) and not isinstance(value, bool):
+        yield str(value)
+
+
+def _secrets_in(value: Any, paths: tuple[Path, ...], path: Path = ()) -> Iterator[str]:
+    if is_sensitive(path, paths):
+        yield from _leaves(value)
+        return
+    for key, member in children(value):
+        yield from _secrets_in(member, paths, (*path, key))
+
+
+def _field_secrets(fields: Iterable[FieldChange], paths: tuple[Path, ...]) -> Iterator[str]:
+    for field in fields:
+        here = (*paths, field.path) if field.sensitive else paths
+        yield from _secrets_in(field.before, here, field.path)
+        yield from _secrets_in(field.after, here, field.path)
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """A secret as it stands, and as XML would hold it in a text or in an attribute."""
+    yield secret
+    text = secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    yield text
+    yield text.replace('"', "&quot;")
+    yield text.replace('"', "&quot;").replace("'", "&apos;")
+
+
+@dataclass(frozen=True, slots=True)
+class Scrubber:
+    """Takes known secrets out of free text: the second net."""
+
+    secrets: tuple[str, ...] = ()
+
+    def text(self, text: str) -> str:
+        """`text` without any secret."""
+        for secret in self.secrets:
+            text = text.replace(secret, SENSITIVE)
+        return text
+
+    def tree(self, value: Any) -> Any:
+        """JSON types, every string of them without any secret."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {key: self.tree(member) for key, member in value.items()}
+        return [self.tree(item) for item in value] if isinstance(value, list) else value
+
+
+def scrubber(plan: Plan) -> Scrubber:
+    """Knows every secret of a plan; the longest first, so that none leaves a rest."""
+    found: set[str] = set()
+    by_address = {change.address: sensitive_paths(change) for change in plan.changes}
+    for change in (*plan.changes, *plan.drift):
+        paths = (*sensitive_paths(change), *by_address.get(change.address, ()))
+        found.update(_secrets_in(change.before, paths), _secrets_in(change.after, paths))
+        found.update(_field_secrets(change.fields, paths))
+    for pending in plan.pending:
+        found.update(_field_secrets(pending.fields, by_address.get(pending.address, ())))
+    spelled = {form for secret in found for form in _spellings(secret) if len(form) >= _SHORTEST}
+    return Scrubber(tuple(sorted(spelled, key=lambda text: (-len(text), text))))

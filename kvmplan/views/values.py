@@ -1,0 +1,123 @@
+"""How a value reads: sizes as they are written in specs, secrets not at all, long texts in short.
+
+The words of a field (``8GiB``) come from `kvmplan.kinds.describe`; shape and length from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kvmplan.address import Kind
+from kvmplan.plan.change import FieldChange, Path
+from kvmplan.views.redact import SENSITIVE, children, is_sensitive
+from kvmplan.views.style import printable
+
+Describe = Callable[[Kind, Path, object], str]
+"""One scalar of a field as a spec would write it: ``describe(kind, path, value)``."""
+
+NONE = "(none)"
+_LONGEST = 60
+_CONTEXT = 12
+
+
+def describe_field(kind: Kind, path: Path, value: object) -> str:
+    """`kvmplan.kinds.describe`, loaded when the first value is shown."""
+    from kvmplan.kinds import describe
+
+    return describe(kind, path, value)
+
+
+def shorten(text: str) -> str:
+    """One printable line: the first line of a long text and how much more there is."""
+    lines = text.splitlines()
+    if len(lines) > 1:
+        return f"{_cut(lines[0])} … ({len(lines)} lines)"
+    return _cut(text.rstrip("\n"))
+
+
+def _cut(line: str) -> str:
+    line = printable(line)
+    if len(line) <= _LONGEST:
+        return line
+    return f"{line[: _LONGEST - 1]}… ({len(line)} characters)"
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Formats the values of one resource.
+
+    Attributes:
+        kind: of the resource; tells `describe` what the paths mean.
+        describe: the words of a scalar.
+        sensitive: the paths whose values are never shown.
+    """
+
+    kind: Kind
+    describe: Describe = describe_field
+    sensitive: tuple[Path, ...] = ()
+
+    def scalar(self, path: Path, value: object) -> str:
+        """A scalar in full; line breaks and all."""
+        if value is None:
+            return NONE
+        if is_sensitive(path, self.sensitive):
+            return SENSITIVE
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        return self.describe(self.kind, path, value)
+
+    def text(self, path: Path, value: object) -> str:
+        """Any value on one line; collections in YAML's flow style."""
+        if value is not None and is_sensitive(path, self.sensitive):
+            return SENSITIVE
+        members = [(key, self.text((*path, key), member)) for key, member in children(value)]
+        if isinstance(value, Mapping):
+            inner = ", ".join(f"{printable(key)}: {text}" for key, text in members)
+            return f"{{{inner}}}"
+        if members or isinstance(value, list | tuple):
+            return f"[{', '.join(text for _, text in members)}]"
+        return shorten(self.scalar(path, value))
+
+    def transition(self, field: FieldChange) -> tuple[str, str]:
+        """What a field has and gets, as two texts; ``+`` or ``-`` first for a whole member."""
+        before, after = field.before, field.after
+        if isinstance(after, Mapping) and before is None:
+            return "+", self._of(field, after)
+        if isinstance(before, Mapping) and after is None:
+            return "-", self._of(field, before)
+        if self._is_text(field, before) and self._is_text(field, after):
+            return text_change(before, after)
+        return self._of(field, before), self._of(field, after)
+
+    def _of(self, field: FieldChange, value: object) -> str:
+        return SENSITIVE if field.sensitive and value is not None else self.text(field.path, value)
+
+    def _is_text(self, field: FieldChange, value: Any) -> bool:
+        hidden = field.sensitive or is_sensitive(field.path, self.sensitive)
+        return isinstance(value, str) and not hidden and ("\n" in value or len(value) > _LONGEST)
+
+
+def text_change(before: str, after: str) -> tuple[str, str]:
+    """Two long texts, each from where they part: their beginnings are usually the same."""
+    old, new = before.splitlines(), after.splitlines()
+    same = sum(1 for _ in _common(old, new))
+    if len(old) <= 1 and len(new) <= 1:
+        start = max(0, sum(1 for _ in _common(before, after)) - _CONTEXT)
+        lead = "…" if start else ""
+        return lead + _cut(before[start:]), lead + _cut(after[start:])
+    left, right = (lines[same] if same < len(lines) else NONE for lines in (old, new))
+    return (
+        f"line {same + 1} of {len(old)}: {_cut(left)}",
+        f"line {same + 1} of {len(new)}: {_cut(right)}",
+    )
+
+
+def _common(left: Any, right: Any) -> list[Any]:
+    shared = []
+    for one, other in zip(left, right, strict=False):
+        if one != other:
+            break
+        shared.append(one)
+    return shared
