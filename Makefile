@@ -51,7 +51,7 @@ lab: setup ## Start a private libvirt host to play with, and say how to use it (
 	  "The private host '$(LAB_HOST)' is up. Nothing of this machine's own libvirt is touched." "" \
 	  "  URI:          $$uri" \
 	  "  look:         virsh -c '$$uri' list --all" \
-	  "  plan:         $(BIN)/kvmplan plan -c '$$uri'" \
+	  "  plan:         $(BIN)/kvmplan plan --connect '$$uri'" \
 	  "  a shell in:   tests/lab exec $(LAB_HOST) bash" \
 	  "  a tiny guest: tests/lab guest   (prints the directory of its kernel and initramfs)" \
 	  "  remove it:    tests/lab down $(LAB_HOST)"

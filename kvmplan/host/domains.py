@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,12 +55,12 @@ def handles_by_name(connection: Any, flags: int = 0) -> dict[str, Any]:
     return {domain.name(): domain for domain in connection.listAllDomains(flags)}
 
 
-def list_domains(connection: Any, asked: Set[str]) -> DomainList:
+def list_domains(connection: Any, asked: Callable[[], Set[str]]) -> DomainList:
     """List all domains and their states: calls that do not grow in number with the domains.
 
     Args:
         connection: where.
-        asked: the names to look up one by one if there are more than libvirt can list.
+        asked: gives the names to look up one by one if there are more than libvirt can list.
 
     Raises:
         libvirtError: the host did not answer.
@@ -71,7 +71,7 @@ def list_domains(connection: Any, asked: Set[str]) -> DomainList:
     except libvirt.libvirtError as error:
         if error.get_error_code() != libvirt.VIR_ERR_RPC:
             raise
-        return _asked(connection, asked)
+        return _asked(connection, asked())
     return domains
 
 

@@ -41,25 +41,29 @@ def take_inventory(
         libvirtError: the host did not answer.
     """
     main = connections.main
+
+    def asked() -> frozenset[Address]:
+        return _asked(name, wanted, owning.result().own)
+
+    def asked_domains() -> set[str]:
+        return {address.name for address in asked() if address.kind is Kind.DOMAIN}
+
     with ThreadPoolExecutor(3) as threads:
-        host = threads.submit(facts)
+        owning = threads.submit(lambda: _owned(main, facts(), wanted.stack_uid))
         nets = threads.submit(lambda: list_objects(main, Kind.NETWORK))
         stores = threads.submit(lambda: list_objects(main, Kind.POOL))
-        known = host.result()
-        owned = _owned(main, known, wanted.stack_uid)
-        asked = _asked(name, wanted, owned.own)
-        domains = list_domains(main, {a.name for a in asked if a.kind is Kind.DOMAIN})
-        networks, pools = nets.result(), stores.result()
+        domains = list_domains(main, asked_domains)
+        owned, networks, pools = owning.result(), nets.result(), stores.result()
     records = {record.address: record for record in read_objects(networks, name)}
     records.update((record.address, record) for record in read_objects(pools, name))
-    volumes = list_volumes(pools, (a.name for a in asked if a.kind is Kind.VOLUME))
+    volumes = list_volumes(pools, (a.name for a in asked() if a.kind is Kind.VOLUME))
     secure = frozenset() if connections.read_only else wanted.secure
     reader = _Reader(name, connections)
-    records.update(reader.domains(domains, asked, secure))
-    records.update(reader.volumes(pools, volumes.handles, asked))
+    records.update(reader.domains(domains, asked(), secure))
+    records.update(reader.volumes(pools, volumes.handles, asked()))
     return Inventory(
         host=name,
-        facts=known,
+        facts=facts(),
         records=records,
         names={
             Kind.NETWORK: _uuids(networks.handles),
@@ -86,7 +90,7 @@ def complete_inventory(inventory: Inventory, connections: Connections) -> Invent
     """
     host = inventory.host
     known = {a.name for a in inventory.records if a.kind is Kind.DOMAIN}
-    domains = list_domains(connections.main, known | set(inventory.names.get(Kind.DOMAIN, ())))
+    domains = list_domains(connections.main, lambda: set(inventory.names.get(Kind.DOMAIN, ())))
     missing = {Address(host, Kind.DOMAIN, name) for name in domains.handles if name not in known}
     found = _Reader(host, connections).domains(domains, missing, frozenset())
     names = dict(inventory.names)

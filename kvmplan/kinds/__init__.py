@@ -1,21 +1,26 @@
-"""The kinds: the only place where fields are declared. Each module is one kind or one device."""
+"""The kinds: the only place where fields are declared. Each module is one kind or one device.
+
+What is exported here is loaded on first use: whoever needs a verb's name pays for no model.
+"""
 
 from __future__ import annotations
 
-from kvmplan.address import Kind
-from kvmplan.kinds.describe import describe
-from kvmplan.kinds.domain import Domain
-from kvmplan.kinds.network import Network
-from kvmplan.kinds.pool import Pool
-from kvmplan.kinds.volume import Volume
-from kvmplan.mapping.model import Mapped
+from typing import TYPE_CHECKING, Any
 
-MODELS: dict[Kind, type[Mapped]] = {
-    Kind.NETWORK: Network,
-    Kind.POOL: Pool,
-    Kind.VOLUME: Volume,
-    Kind.DOMAIN: Domain,
-}
-"""The model of each kind."""
+if TYPE_CHECKING:
+    from kvmplan.kinds.models import MODELS
+    from kvmplan.kinds.words import describe
 
 __all__ = ["MODELS", "describe"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "MODELS":
+        from kvmplan.kinds.models import MODELS
+
+        return MODELS
+    if name == "describe":
+        from kvmplan.kinds.words import describe
+
+        return describe
+    raise AttributeError(name)

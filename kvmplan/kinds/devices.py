@@ -12,6 +12,7 @@ from lxml.etree import _Element as Element
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.markers import NotRunning, On, Secret, Through, Xml
 from kvmplan.mapping.model import Mapped
+from kvmplan.mapping.paths import unset
 from kvmplan.mapping.strategy import live
 from kvmplan.mapping.types import SecretStr
 
@@ -28,7 +29,7 @@ def _write_listen(graphics: Element, value: str | None, _: Any) -> None:
     """Attribute and child must agree, or libvirt refuses the document."""
     for node in graphics.findall("listen"):
         graphics.remove(node)
-    graphics.attrib.pop("listen", None)
+    unset(graphics, "listen")
     if value is not None:
         graphics.set("listen", value)
 
@@ -42,7 +43,7 @@ def _read_port(graphics: Element, _: Any) -> str | int | None:
 
 def _write_port(graphics: Element, value: str | int | None, _: Any) -> None:
     for name in ("port", "autoport"):
-        graphics.attrib.pop(name, None)
+        unset(graphics, name)
     if value == "auto":
         graphics.set("autoport", "yes")
     elif value is not None:
@@ -58,7 +59,9 @@ class Graphics(Mapped):
     """How it is reached."""
     listen: Annotated[str | None, Through(_read_listen, _write_listen, "./@listen")] = None
     """The host's address it listens on. Born as 127.0.0.1."""
-    port: Annotated[int | Literal["auto"] | None, Through(_read_port, _write_port, "./@port")] = None
+    port: Annotated[int | Literal["auto"] | None, Through(_read_port, _write_port, "./@port")] = (
+        None
+    )
     """Its port; ``auto`` lets the host choose."""
     password: Annotated[
         SecretStr | None, Xml("./@passwd"), Secret(), NotRunning(), On(live(Verb.UPDATE_DEVICE))

@@ -64,7 +64,9 @@ SOURCE = On(
 PLUG = On(
     next_boot("libvirt changes this for the next boot only"),
     added=when(is_hot, live(Verb.ATTACH), next_boot("its bus takes no disks while the guest runs")),
-    removed=when(is_hot, live(Verb.DETACH), next_boot("its bus lets no disks go while the guest runs")),
+    removed=when(
+        is_hot, live(Verb.DETACH), next_boot("its bus lets no disks go while the guest runs")
+    ),
 )
 
 
@@ -125,30 +127,45 @@ class Disk(Mapped):
     """Its name on the bus: vda, sda … A name on the host's side; the guest may choose another."""
     device: Annotated[Literal["disk", "cdrom", "floppy", "lun"] | None, Xml("./@device")] = None
     """What the guest sees. Born as ``disk``."""
-    volume: Annotated[VolumeName | None, Through(_read_volume, _write_volume, "./source"), SOURCE, Ref("volume")] = None
+    volume: Annotated[
+        VolumeName | None, Through(_read_volume, _write_volume, "./source"), SOURCE, Ref("volume")
+    ] = None
     """A volume: ``POOL/NAME``."""
     file: Annotated[
-        HostPath | None, Case("./@type", ("file",), SOURCE_CLEARS), Xml("./source/@file", removes="./source"), SOURCE
+        HostPath | None,
+        Case("./@type", ("file",), SOURCE_CLEARS),
+        Xml("./source/@file", removes="./source"),
+        SOURCE,
     ] = None
     """A file on the host."""
     block: Annotated[
-        HostPath | None, Case("./@type", ("block",), SOURCE_CLEARS), Xml("./source/@dev", removes="./source"), SOURCE
+        HostPath | None,
+        Case("./@type", ("block",), SOURCE_CLEARS),
+        Xml("./source/@dev", removes="./source"),
+        SOURCE,
     ] = None
     """A block device of the host."""
     network: Annotated[
         str | None,
         Field(pattern=r"^[a-z0-9]+:.+$"),
         Case("./@type", ("network",), SOURCE_CLEARS),
-        Through(lambda disk, _: _read_network(disk), lambda disk, value, _: _write_network(disk, value), "./source"),
+        Through(
+            lambda disk, _: _read_network(disk),
+            lambda disk, value, _: _write_network(disk, value),
+            "./source",
+        ),
         SOURCE,
     ] = None
     """A network disk: ``PROTOCOL:NAME``, such as ``nbd:export`` or ``rbd:pool/image``; its hosts by `xml:`."""
-    bus: Annotated[Literal["virtio", "scsi", "sata", "ide", "usb", "fdc"] | None, Xml("./target/@bus")] = None
+    bus: Annotated[
+        Literal["virtio", "scsi", "sata", "ide", "usb", "fdc"] | None, Xml("./target/@bus")
+    ] = None
     """How it is attached. By default from the target's name; CD-ROMs on sata."""
     format: Annotated[str | None, Xml("./driver/@type")] = None
     """Format of a file or block device. A volume's is known."""
     cache: Annotated[
-        Literal["default", "none", "writethrough", "writeback", "directsync", "unsafe"] | None, Xml("./driver/@cache")
+        Literal["default", "none", "writethrough", "writeback", "directsync", "unsafe"] | None,
+        Xml("./driver/@cache"),
     ] = None
     """How the host caches it."""
     io: Annotated[Literal["threads", "native", "io_uring"] | None, Xml("./driver/@io")] = None

@@ -36,7 +36,7 @@ from kvmplan.mapping.markers import (
     Xml,
 )
 from kvmplan.mapping.model import Mapped
-from kvmplan.mapping.paths import drop
+from kvmplan.mapping.paths import drop, unset
 from kvmplan.mapping.strategy import Situation, born, live, next_boot, when
 from kvmplan.mapping.types import Duration, HostPath, Size
 
@@ -53,8 +53,12 @@ def _same_machine(live_value: Any, wanted: Any, _: Any) -> bool:
 
 
 def _same_memory(live_value: Any, wanted: Any, _: Any) -> bool:
-    """libvirt keeps memory in whole KiB, rounded up."""
-    return isinstance(live_value, int) and isinstance(wanted, int) and live_value == -(-wanted // KIB) * KIB
+    """Libvirt keeps memory in whole KiB, rounded up."""
+    return (
+        isinstance(live_value, int)
+        and isinstance(wanted, int)
+        and live_value == -(-wanted // KIB) * KIB
+    )
 
 
 def _within_maximum(group: str) -> Any:
@@ -115,7 +119,9 @@ class Vcpus(Mapped):
         On(next_boot("the maximum is fixed while the guest runs")),
     ] = None
     """How many it can have while it runs. Equal to `current` at birth, raised when too low."""
-    current: Annotated[int | None, Field(ge=1, le=4096), Xml("./vcpu/@current", absent="./vcpu"), VCPUS] = None
+    current: Annotated[
+        int | None, Field(ge=1, le=4096), Xml("./vcpu/@current", absent="./vcpu"), VCPUS
+    ] = None
     """How many are plugged in."""
     topology: Annotated[Topology | None, Group(".")] = None
     """How the guest sees them arranged."""
@@ -152,7 +158,9 @@ class CpuCache(Mapped):
     """The CPU cache that the guest sees."""
 
     scalar: ClassVar[str] = "mode"
-    mode: Annotated[Literal["emulate", "passthrough", "disable"] | None, Xml("./cpu/cache/@mode")] = None
+    mode: Annotated[
+        Literal["emulate", "passthrough", "disable"] | None, Xml("./cpu/cache/@mode")
+    ] = None
     """Where its description comes from."""
 
 
@@ -162,7 +170,10 @@ class Cpu(Mapped):
     scalar: ClassVar[str] = "mode"
     mode: Annotated[
         Literal["host-passthrough", "host-model", "maximum", "custom"] | None,
-        Xml("./cpu/@mode", clears=("./cpu/model", "./cpu/@match", "./cpu/@check", "./cpu/@migratable")),
+        Xml(
+            "./cpu/@mode",
+            clears=("./cpu/model", "./cpu/@match", "./cpu/@check", "./cpu/@migratable"),
+        ),
         NotRunning(),
     ] = None
     """``custom`` for a model by name. Born as the host's own where it is accelerated."""
@@ -209,7 +220,7 @@ def _write_firmware(domain: Element, value: str | None, _: Any) -> None:
         if system.find("loader") is None:
             system.set("firmware", "efi")
         return
-    system.attrib.pop("firmware", None)
+    unset(system, "firmware")
     for tag in ("firmware", "loader", "nvram"):
         for node in system.findall(tag):
             drop(node)
@@ -242,10 +253,14 @@ class Firmware(Mapped):
     """What starts the guest's boot loader."""
 
     scalar: ClassVar[str] = "type"
-    type: Annotated[Literal["bios", "uefi"] | None, Through(_read_firmware, _write_firmware, "./os/@firmware")] = None
+    type: Annotated[
+        Literal["bios", "uefi"] | None, Through(_read_firmware, _write_firmware, "./os/@firmware")
+    ] = None
     """``bios`` or ``uefi``. Born as bios on x86, as uefi where there is nothing else."""
     secure_boot: Annotated[
-        bool | None, Through(_read_secure_boot, _write_secure_boot, "./os/firmware/feature"), NotRunning()
+        bool | None,
+        Through(_read_secure_boot, _write_secure_boot, "./os/firmware/feature"),
+        NotRunning(),
     ] = None
     """UEFI that starts signed code only."""
     loader: Annotated[HostPath | None, Xml("./os/loader"), NotRunning()] = None
@@ -272,10 +287,15 @@ class Domain(Mapped):
     type: Annotated[Literal["kvm", "qemu"] | None, Xml("./@type"), NEXT_BOOT] = None
     """``kvm`` or ``qemu``. Born as kvm where the host offers it for the architecture."""
     uuid: Annotated[
-        str | None, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"), Xml("./uuid"), BORN
+        str | None,
+        Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"),
+        Xml("./uuid"),
+        BORN,
     ] = None
     """Only where it must be a certain one."""
-    title: Annotated[str | None, Field(pattern=r"^[^\n]*$"), Xml("./title"), On(live(Verb.SET_TITLE))] = None
+    title: Annotated[
+        str | None, Field(pattern=r"^[^\n]*$"), Xml("./title"), On(live(Verb.SET_TITLE))
+    ] = None
     """A title, one line."""
     description: Annotated[str | None, Xml("./description"), On(live(Verb.SET_DESCRIPTION))] = None
     """A description."""
@@ -305,7 +325,9 @@ class Domain(Mapped):
     cpu: Annotated[Cpu | None, Group("."), NEXT_BOOT] = None
     """The CPU that the guest sees."""
     disks: Annotated[
-        dict[str, Disk] | None, Items("./devices/disk", key=("target",), skeleton="devices/disk"), disk.PLUG
+        dict[str, Disk] | None,
+        Items("./devices/disk", key=("target",), skeleton="devices/disk"),
+        disk.PLUG,
     ] = None
     """Disks, by target."""
     interfaces: Annotated[
@@ -315,7 +337,9 @@ class Domain(Mapped):
     ] = None
     """Network interfaces, by a name of yours."""
     console: Annotated[
-        bool | None, Presence("./devices/console", skeleton="devices/console", also=("./devices/serial",)), NEXT_BOOT
+        bool | None,
+        Presence("./devices/console", skeleton="devices/console", also=("./devices/serial",)),
+        NEXT_BOOT,
     ] = None
     """A serial console. Born with one."""
     agent: Annotated[bool | None, Presence(AGENT, skeleton="devices/agent"), NEXT_BOOT] = None
@@ -323,10 +347,14 @@ class Domain(Mapped):
     tpm: Annotated[Tpm | None, Group("./devices/tpm", skeleton="devices/tpm"), NEXT_BOOT] = None
     """An emulated TPM."""
     graphics: Annotated[
-        dict[str, Graphics] | None, Items("./devices/graphics", key=("type",), skeleton="devices/graphics"), NEXT_BOOT
+        dict[str, Graphics] | None,
+        Items("./devices/graphics", key=("type",), skeleton="devices/graphics"),
+        NEXT_BOOT,
     ] = None
     """Graphical consoles."""
-    video: Annotated[str | None, Xml("./devices/video/model/@type", skeleton="devices/video"), NEXT_BOOT] = None
+    video: Annotated[
+        str | None, Xml("./devices/video/model/@type", skeleton="devices/video"), NEXT_BOOT
+    ] = None
     """The graphics card: virtio, qxl, vga, none …"""
     memballoon: Annotated[
         Literal["virtio", "virtio-transitional", "virtio-non-transitional", "xen", "none"] | None,
@@ -334,15 +362,22 @@ class Domain(Mapped):
         NEXT_BOOT,
     ] = None
     """The balloon that memory changes go through. Born as ``virtio``."""
-    rng: Annotated[str | None, Xml("./devices/rng/backend", skeleton="devices/rng"), NEXT_BOOT] = None
+    rng: Annotated[str | None, Xml("./devices/rng/backend", skeleton="devices/rng"), NEXT_BOOT] = (
+        None
+    )
     """The host's source of random numbers. Born as /dev/urandom."""
     xml: Annotated[str | None, Overlay(), NEXT_BOOT] = None
     """A libvirt XML fragment merged over the result, for what has no field yet."""
     state: Annotated[
-        Literal["running", "stopped"] | None, Runtime("state"), On(live(Verb.START)), Birth("running")
+        Literal["running", "stopped"] | None,
+        Runtime("state"),
+        On(live(Verb.START)),
+        Birth("running"),
     ] = None
     """``running`` or ``stopped``. Absent: started at birth, nobody's business afterwards."""
-    autostart: Annotated[bool | None, Runtime("autostart"), On(live(Verb.SET_AUTOSTART)), Birth(False)] = None
+    autostart: Annotated[
+        bool | None, Runtime("autostart"), On(live(Verb.SET_AUTOSTART)), Birth(False)
+    ] = None
     """Whether it starts with the host."""
     on_change: Annotated[Literal["next-boot", "restart"] | None, Policy()] = None
     """What becomes of changes that need a restart."""
@@ -350,5 +385,3 @@ class Domain(Mapped):
     """How long the guest may take to shut down. By default 2m."""
     force: Annotated[bool | None, Policy()] = None
     """Whether a restart or ``state: stopped`` may end in a power-off."""
-
-

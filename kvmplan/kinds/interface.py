@@ -32,7 +32,9 @@ class Direct(Mapped):
     scalar: ClassVar[str] = "dev"
     dev: Annotated[str | None, Xml("./source/@dev")] = None
     """The host's interface."""
-    mode: Annotated[Literal["vepa", "bridge", "private", "passthrough"] | None, Xml("./source/@mode")] = None
+    mode: Annotated[
+        Literal["vepa", "bridge", "private", "passthrough"] | None, Xml("./source/@mode")
+    ] = None
     """How it is shared."""
 
 
@@ -44,7 +46,11 @@ class Interface(Mapped):
     mac: Annotated[Mac | None, Xml("./mac/@address", codec=LOWER)] = None
     """Its MAC address. Derived from stack, host, domain and name when it is not given."""
     network: Annotated[
-        str | None, Case("./@type", ("network",), SOURCE_CLEARS), Xml("./source/@network"), UPDATE, Ref("network")
+        str | None,
+        Case("./@type", ("network",), SOURCE_CLEARS),
+        Xml("./source/@network"),
+        UPDATE,
+        Ref("network"),
     ] = None
     """A virtual network."""
     portgroup: Annotated[str | None, Xml("./source/@portgroup"), UPDATE] = None

@@ -25,7 +25,6 @@ Names = Mapping[tuple[str, ...], Mapping[str, str]]
 TAG = f"{{{NAMESPACE}}}object"
 
 
-
 @dataclass(frozen=True, slots=True)
 class Mark:
     """A mark's content.
@@ -52,7 +51,13 @@ def read_mark(document: Element) -> Mark | None:
     try:
         content = json.loads(node.text or "{}")
         keys = {tuple(path.split("/")): dict(names) for path, names in content["keys"].items()}
-        return Mark(node.get("stack", ""), node.get("name", ""), node.get("uuid", ""), keys, content["applied"])
+        return Mark(
+            node.get("stack", ""),
+            node.get("name", ""),
+            node.get("uuid", ""),
+            keys,
+            content["applied"],
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -16,6 +16,7 @@ from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.codecs import IP, LOWER, ON_OFF, YES_NO
 from kvmplan.mapping.markers import Birth, Group, Items, On, Runtime, Through, Xml
 from kvmplan.mapping.model import Mapped
+from kvmplan.mapping.paths import unset
 from kvmplan.mapping.strategy import live, next_boot
 from kvmplan.mapping.types import HostPath, Ip, IpInterface, IpNet, IpRange, Mac, Port
 
@@ -61,7 +62,7 @@ def _write_interface(element: Element, value: str | None, _: Any) -> None:
         interface = ipaddress.ip_interface(value)
         _write_family(element, interface.version)
         element.set("address", str(interface.ip))
-        element.attrib.pop("netmask", None)
+        unset(element, "netmask")
         element.set("prefix", str(interface.network.prefixlen))
 
 
@@ -69,7 +70,7 @@ def _write_family(element: Element, version: int) -> None:
     if version == 6:
         element.set("family", "ipv6")
     else:
-        element.attrib.pop("family", None)
+        unset(element, "family")
 
 
 def _read_route(element: Element, _: Any) -> str | None:
@@ -85,7 +86,7 @@ def _write_route(element: Element, value: str | None, _: Any) -> None:
         network = ipaddress.ip_network(value)
         _write_family(element, network.version)
         element.set("address", str(network.network_address))
-        element.attrib.pop("netmask", None)
+        unset(element, "netmask")
         element.set("prefix", str(network.prefixlen))
 
 
@@ -126,13 +127,18 @@ class Forward(Mapped):
 
     scalar: ClassVar[str] = "mode"
     mode: Annotated[
-        Literal["nat", "route", "open", "bridge", "private", "vepa", "passthrough", "hostdev", "none"] | None,
+        Literal[
+            "nat", "route", "open", "bridge", "private", "vepa", "passthrough", "hostdev", "none"
+        ]
+        | None,
         Xml("./forward/@mode", omitted="none", removes="./forward"),
     ] = None
     """``none`` isolates the network; ``bridge`` uses a bridge of the host."""
     dev: Annotated[str | None, Xml("./forward/@dev")] = None
     """The host's interface to forward through."""
-    interfaces: Annotated[tuple[str, ...] | None, Field(strict=False), Xml("./forward/interface/@dev", many=True)] = None
+    interfaces: Annotated[
+        tuple[str, ...] | None, Field(strict=False), Xml("./forward/interface/@dev", many=True)
+    ] = None
     """The host's interfaces, for macvtap and passthrough modes."""
     nat: Annotated[Nat | None, Group("./forward/nat")] = None
     """Addresses and ports of NAT."""
@@ -142,7 +148,9 @@ class Bridge(Mapped):
     """The network's bridge on the host."""
 
     scalar: ClassVar[str] = "name"
-    name: Annotated[str | None, Field(max_length=15, pattern=r"^[^/\s]+$"), Xml("./bridge/@name")] = None
+    name: Annotated[
+        str | None, Field(max_length=15, pattern=r"^[^/\s]+$"), Xml("./bridge/@name")
+    ] = None
     """Name of the bridge device; at most 15 characters. libvirt picks ``virbrN`` when it is not given."""
     stp: Annotated[bool | None, Xml("./bridge/@stp", codec=ON_OFF)] = None
     """Spanning tree protocol."""
@@ -234,7 +242,9 @@ class DnsHost(Mapped):
 
     ip: Annotated[Ip, Xml("./@ip", codec=IP)]
     """The address."""
-    names: Annotated[tuple[str, ...], Field(strict=False, min_length=1), Xml("./hostname", many=True)]
+    names: Annotated[
+        tuple[str, ...], Field(strict=False, min_length=1), Xml("./hostname", many=True)
+    ]
     """Its names."""
 
 
@@ -271,13 +281,21 @@ class Dns(Mapped):
 
     enable: Annotated[bool | None, Xml("./@enable", codec=YES_NO, omitted=True)] = None
     """Whether it serves at all."""
-    forwarders: Annotated[dict[str, DnsForwarder] | None, Items("./forwarder", key=("domain", "address"))] = None
+    forwarders: Annotated[
+        dict[str, DnsForwarder] | None, Items("./forwarder", key=("domain", "address"))
+    ] = None
     """Where other questions go."""
-    txt: Annotated[dict[str, DnsTxt] | None, Items("./txt", key=("name",)), _section("dns-txt")] = None
+    txt: Annotated[dict[str, DnsTxt] | None, Items("./txt", key=("name",)), _section("dns-txt")] = (
+        None
+    )
     """TXT records."""
-    srv: Annotated[dict[str, DnsSrv] | None, Items("./srv", key=("service",)), _section("dns-srv")] = None
+    srv: Annotated[
+        dict[str, DnsSrv] | None, Items("./srv", key=("service",)), _section("dns-srv")
+    ] = None
     """SRV records."""
-    hosts: Annotated[dict[str, DnsHost] | None, Items("./host", key=("ip",)), _section("dns-host")] = None
+    hosts: Annotated[
+        dict[str, DnsHost] | None, Items("./host", key=("ip",)), _section("dns-host")
+    ] = None
     """Names of addresses."""
 
 
@@ -299,7 +317,9 @@ class Portgroup(Mapped):
     """The group's name."""
     default: Annotated[bool | None, Xml("./@default", codec=YES_NO)] = None
     """Whether NICs that name no group are in it."""
-    vlan: Annotated[tuple[int, ...] | None, Field(strict=False), Xml("./vlan/tag/@id", many=True)] = None
+    vlan: Annotated[
+        tuple[int, ...] | None, Field(strict=False), Xml("./vlan/tag/@id", many=True)
+    ] = None
     """VLAN ids."""
 
 
@@ -316,7 +336,9 @@ class Network(Mapped):
     """The MTU of bridge and NICs."""
     domain: Annotated[NetworkDomain | None, Group("."), NEXT_START] = None
     """Its DNS domain."""
-    vlan: Annotated[tuple[int, ...] | None, Field(strict=False), Xml("./vlan/tag/@id", many=True), NEXT_START] = None
+    vlan: Annotated[
+        tuple[int, ...] | None, Field(strict=False), Xml("./vlan/tag/@id", many=True), NEXT_START
+    ] = None
     """VLAN ids of all its NICs."""
     port_isolated: Annotated[bool | None, Xml("./port/@isolated", codec=YES_NO), NEXT_START] = None
     """Whether its guests are kept apart."""
@@ -327,12 +349,14 @@ class Network(Mapped):
     routes: Annotated[dict[str, Route] | None, Items("./route", key=("to",)), NEXT_START] = None
     """Static routes on the host."""
     portgroups: Annotated[
-        dict[str, Portgroup] | None, Items("./portgroup", key=("name",)), _section("portgroup", modify=True)
+        dict[str, Portgroup] | None,
+        Items("./portgroup", key=("name",)),
+        _section("portgroup", modify=True),
     ] = None
     """Classes of connections."""
-    autostart: Annotated[bool | None, Runtime("autostart"), On(live(Verb.SET_AUTOSTART)), Birth(True)] = None
+    autostart: Annotated[
+        bool | None, Runtime("autostart"), On(live(Verb.SET_AUTOSTART)), Birth(True)
+    ] = None
     """Whether it starts with the host."""
     active: Annotated[bool | None, Runtime("active"), On(live(Verb.START)), Birth(True)] = None
     """Whether it is up. Enforced unless it says otherwise."""
-
-

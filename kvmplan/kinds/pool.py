@@ -35,7 +35,9 @@ def same_mode(live_value: Any, wanted: Any, _: Any) -> bool:
 class Permissions(Mapped):
     """Who may do what with files, given at birth."""
 
-    mode: Annotated[str | None, Field(pattern=r"^0?[0-7]{3,4}$"), Xml("./mode"), Same(same_mode)] = None
+    mode: Annotated[
+        str | None, Field(pattern=r"^0?[0-7]{3,4}$"), Xml("./mode"), Same(same_mode)
+    ] = None
     """Octal, such as ``0711``."""
     owner: Annotated[int | None, Xml("./owner")] = None
     """Numeric user id."""
@@ -48,9 +50,13 @@ class Permissions(Mapped):
 class PoolSource(Mapped):
     """What the pool is made of, for pools that are not directories."""
 
-    hosts: Annotated[tuple[str, ...] | None, Field(strict=False), Xml("./host/@name", many=True)] = None
+    hosts: Annotated[
+        tuple[str, ...] | None, Field(strict=False), Xml("./host/@name", many=True)
+    ] = None
     """Servers."""
-    devices: Annotated[tuple[str, ...] | None, Field(strict=False), Xml("./device/@path", many=True)] = None
+    devices: Annotated[
+        tuple[str, ...] | None, Field(strict=False), Xml("./device/@path", many=True)
+    ] = None
     """Block devices or targets."""
     dir: Annotated[str | None, Xml("./dir/@path")] = None
     """The exported directory."""
@@ -65,7 +71,18 @@ class Pool(Mapped):
 
     type: Annotated[
         Literal[
-            "dir", "fs", "netfs", "logical", "disk", "iscsi", "iscsi-direct", "scsi", "mpath", "rbd", "gluster", "zfs"
+            "dir",
+            "fs",
+            "netfs",
+            "logical",
+            "disk",
+            "iscsi",
+            "iscsi-direct",
+            "scsi",
+            "mpath",
+            "rbd",
+            "gluster",
+            "zfs",
         ]
         | None,
         Xml("./@type"),
@@ -80,7 +97,9 @@ class Pool(Mapped):
     """Mode and owner that its directory is made with."""
     build: Annotated[bool | None, Policy(), Birth(True)] = None
     """Whether its directory is made at birth."""
-    autostart: Annotated[bool | None, Runtime("autostart"), On(live(Verb.SET_AUTOSTART)), Birth(True)] = None
+    autostart: Annotated[
+        bool | None, Runtime("autostart"), On(live(Verb.SET_AUTOSTART)), Birth(True)
+    ] = None
     """Whether it starts with the host."""
     active: Annotated[bool | None, Runtime("active"), On(live(Verb.START)), Birth(True)] = None
     """Whether it is started. Enforced unless it says otherwise."""

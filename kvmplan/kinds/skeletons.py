@@ -35,7 +35,9 @@ def environment(own: Path | None) -> Environment:
     """
     from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 
-    folders = [folder for folder in (own, PACKAGED, SOURCE_TREE) if folder is not None and folder.is_dir()]
+    folders = [
+        folder for folder in (own, PACKAGED, SOURCE_TREE) if folder is not None and folder.is_dir()
+    ]
     loader = ChoiceLoader([FileSystemLoader(folder) for folder in folders])
     made = Environment(loader=loader, undefined=StrictUndefined, autoescape=True)
     made.globals["bus_of_target"] = bus_of_target

@@ -88,7 +88,9 @@ class Volume(Mapped):
         ),
     ] = None
     """Its size as a guest sees it. Grows in place, also while a guest uses it."""
-    allocation: Annotated[Size | None, Xml("./allocation", unit="bytes"), Same(_unchanging), BORN] = None
+    allocation: Annotated[
+        Size | None, Xml("./allocation", unit="bytes"), Same(_unchanging), BORN
+    ] = None
     """How much of it is allocated at birth. Born as 0: sparse."""
     format: Annotated[str | None, Xml("./target/format/@type"), BORN] = None
     """``qcow2``, ``raw`` …; by default qcow2 in pools of files, raw elsewhere."""

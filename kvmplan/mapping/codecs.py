@@ -1,4 +1,4 @@
-"""Codecs: how a value stands as text in XML. Decoding a text the codec does not know keeps the text."""
+"""Codecs: how a value stands as text in XML."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ UNITS = {
     "tb": 1000**4,
     "pib": 1024**5,
     "p": 1024**5,
+    "pb": 1000**5,
     "eib": 1024**6,
     "e": 1024**6,
+    "eb": 1000**6,
 }
-"""libvirt's scaling suffixes, lower-cased (https://libvirt.org/formatdomain.html#memory-allocation)."""
+"""libvirt's scaling suffixes in lower case: https://libvirt.org/formatdomain.html#memory-allocation"""
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """Two functions between a text and a value. `decode` raises ValueError for what it cannot read."""
+    """Two functions between a text and a value. `decode` raises ValueError for what it cannot."""
 
     name: str
     decode: Callable[[str], Any]
@@ -44,15 +46,16 @@ def _choice(yes: str, no: str) -> Codec:
     words = {yes: True, no: False}
 
     def decode(text: str) -> bool:
-        if text not in words:
+        value = words.get(text.strip())
+        if value is None:
             raise ValueError(text)
-        return words[text]
+        return value
 
     return Codec(f"{yes}/{no}", decode, lambda value: yes if value else no)
 
 
 def _address(text: str) -> str:
-    return str(ipaddress.ip_address(text))
+    return str(ipaddress.ip_address(text.strip()))
 
 
 TEXT = Codec("text", str, str)
@@ -66,6 +69,6 @@ IP = Codec("ip", _address, str)
 """IPv6 in its shortest lower-case form, as libvirt writes it."""
 
 
-def factor(unit: str) -> int:
-    """Bytes in one of libvirt's units; KeyError for an unknown one."""
-    return UNITS[unit.lower()]
+def factor(unit: str) -> int | None:
+    """Bytes in one of libvirt's units; None for an unknown one."""
+    return UNITS.get(unit.lower())

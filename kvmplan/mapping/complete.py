@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from kvmplan.mapping.markers import Items
 from kvmplan.mapping.model import Mapped, bindings
 
 Tree = Mapping[str, Any]
 
 
 def complete(model: type[Mapped], desired: Tree, live: Tree | None) -> dict[str, Any]:
-    """The desired tree with its followers: equal at birth, kept later, raised when too low.
+    """The desired tree with its followers: equal at birth, kept later, moved when in the way.
 
     Args:
         model: whose fields the trees hold.
@@ -19,18 +20,32 @@ def complete(model: type[Mapped], desired: Tree, live: Tree | None) -> dict[str,
         live: the persistent fields, read whole at least where followers are; None at birth.
     """
     tree = dict(desired)
-    for name, binding in bindings(model).items():
-        here = (live or {}).get(name)
-        if binding.item is not None and isinstance(tree.get(name), Mapping) and not _is_collection(tree[name], binding.item):
-            tree[name] = complete(binding.item, tree[name], here if live is not None else None)
-        if binding.at_least is None or tree.get(name) is not None:
+    found = bindings(model)
+    for name, wanted in desired.items():
+        binding, here = found[name], (live or {}).get(name)
+        if binding.item is None or not isinstance(wanted, Mapping):
             continue
-        wanted = tree.get(binding.at_least.sibling)
-        if wanted is not None and (live is None or here is None or here < wanted):
-            tree[name] = wanted
+        if isinstance(binding.place, Items):
+            tree[name] = {
+                key: item if item is None else complete(binding.item, item, (here or {}).get(key))
+                for key, item in wanted.items()
+            }
+        else:
+            tree[name] = complete(binding.item, wanted, here if live is not None else None)
+    for name, binding in found.items():
+        if binding.at_least is not None:
+            _follow(tree, live, name, binding.at_least.sibling)
     return tree
 
 
-def _is_collection(value: Mapping[str, Any], item: type[Mapped]) -> bool:
-    """Collections hold items under keys of their own; groups hold fields."""
-    return any(key not in bindings(item) for key in value)
+def _follow(tree: dict[str, Any], live: Tree | None, upper: str, lower: str) -> None:
+    """Keep `upper` no less than `lower`: whichever is not declared gives way."""
+    high, low = tree.get(upper), tree.get(lower)
+    if high is None and low is not None:
+        here = None if live is None else live.get(upper)
+        if here is None or here < low:
+            tree[upper] = low
+    elif low is None and high is not None:
+        here = None if live is None else live.get(lower)
+        if live is None or (here is not None and here > high):
+            tree[lower] = high

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Impact(StrEnum):
-    """Whom a change disturbs, from nobody to bytes lost. The order of definition is the order of danger."""
+    """Whom a change disturbs. The order of definition is the order of danger."""
 
     NONE = "none"
     CREATE = "create"

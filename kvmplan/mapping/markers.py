@@ -55,10 +55,15 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Is:
-    """A boolean that is an attribute having a value: ``type='user'``."""
+    """A boolean that is an attribute having a value: ``type='user'``.
+
+    Attributes:
+        clears: paths that lose their meaning when it becomes true.
+    """
 
     path: str
     value: str
+    clears: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,8 @@ class Through:
     write: Callable[[Element, Any, Any], None]
     path: str
     """For the reference page."""
+    omitted: Any = None
+    """What `read` gives where nothing is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +187,7 @@ class NotRunning:
 
 @dataclass(frozen=True, slots=True)
 class Birth:
-    """The birth default of a field that no skeleton holds, for `!default` and the reference page."""
+    """The birth default of a field that no skeleton holds."""
 
     value: Any
 

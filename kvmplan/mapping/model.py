@@ -7,43 +7,36 @@ dictionaries of the same fields and value types), which `Mapped.model_validate` 
 from __future__ import annotations
 
 import re
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, ClassVar, get_args, get_origin
+from functools import cache
+from typing import Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from kvmplan.mapping import codecs
+from kvmplan.mapping.checks import check_field, scalar_type
 from kvmplan.mapping.codecs import Codec
 from kvmplan.mapping.markers import (
     AtLeast,
     Birth,
     Case,
-    Foreign,
-    Group,
-    Is,
     Items,
     NotRunning,
     On,
-    Overlay,
-    Pairs,
     Place,
     Policy,
-    Presence,
     Ref,
-    Runtime,
     Same,
     Secret,
-    Through,
     Xml,
 )
+from kvmplan.mapping.paths import is_path
 from kvmplan.mapping.strategy import Strategy
 
-PLACES = (Xml, Presence, Is, Group, Items, Pairs, Foreign, Through, Runtime, Policy, Overlay)
-STEP = re.compile(r"(@?[\w:.-]+|\.)((\[@?[\w/@-]+='[^']*'\])*)")
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters outside of XML 1.0: https://www.w3.org/TR/xml/#charsets"""
 
 Tree = Mapping[str, Any]
 
@@ -94,6 +87,17 @@ class Mapped(BaseModel):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         bindings(cls)
+        _check_class(cls)
+
+    @field_validator("*", mode="after", check_fields=False)
+    @classmethod
+    def _is_xml(cls, value: Any) -> Any:
+        """Texts that no document can hold are refused here, where their place is known."""
+        texts = (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
+        for text in (*value, *value.values()) if isinstance(value, dict) else texts:
+            if isinstance(text, str) and (found := NOT_XML.search(text)):
+                raise ValueError(f"the character U+{ord(found[0]):04X} cannot stand in XML")
+        return value
 
     @classmethod
     def expand(cls, value: Any) -> Any:
@@ -103,7 +107,7 @@ class Mapped(BaseModel):
         return value
 
 
-@lru_cache(maxsize=None)
+@cache
 def bindings(model: type[Mapped]) -> Mapping[str, Binding]:
     """The bindings of a model's fields, in declaration order, which is document order too.
 
@@ -116,21 +120,17 @@ def bindings(model: type[Mapped]) -> Mapping[str, Binding]:
 def _bind(model: type[Mapped], name: str) -> Binding:
     info = model.model_fields[name]
     where = f"{model.__name__}.{name}"
-    places = [mark for mark in info.metadata if isinstance(mark, PLACES)]
-    if len(places) != 1:
-        raise TypeError(f"{where}: one place marker needed, found {len(places)}; write Annotated[T | None, Xml(...)]")
+    item = _item(info.annotation)
+    place = check_field(where, info.metadata, info.annotation, item, model.model_fields)
     if not info.description:
         raise TypeError(f"{where}: no docstring below the field")
-    place = places[0]
     marks = {type(mark): mark for mark in info.metadata}
-    item = _item(info.annotation)
-    _check(where, place, item, info.annotation)
     return Binding(
         name=name,
         place=place,
         doc=info.description,
         item=item,
-        codec=_codec(where, place, info.annotation),
+        codec=_codec(place, info.annotation),
         on=marks.get(On),
         case=marks.get(Case),
         ref=marks.get(Ref),
@@ -140,6 +140,17 @@ def _bind(model: type[Mapped], name: str) -> Binding:
         secret=Secret in marks,
         compared_running=NotRunning not in marks,
     )
+
+
+def _check_class(model: type[Mapped]) -> None:
+    """Raise TypeError where a class attribute names what is not there."""
+    named = [name for names in model.exclusive for name in names]
+    for name in (*named, *((model.scalar,) if model.scalar else ())):
+        if name not in model.model_fields:
+            raise TypeError(f"{model.__name__}: '{name}' is no field of it")
+    for path in (path for pair in model.yields for path in pair):
+        if not is_path(path):
+            raise TypeError(f"{model.__name__}: '{path}' in yields is not a path")
 
 
 def _item(annotation: Any) -> type[Mapped] | None:
@@ -153,56 +164,13 @@ def _item(annotation: Any) -> type[Mapped] | None:
     return None
 
 
-def scalar_type(annotation: Any) -> Any:
-    """The type of a field's value without ``None``, ``Annotated`` and ``tuple[…, ...]``."""
-    origin = get_origin(annotation)
-    if origin in (typing.Union, types.UnionType):
-        inner = [arg for arg in get_args(annotation) if arg is not type(None)]
-        return scalar_type(inner[0]) if len(inner) == 1 else str
-    if origin is typing.Annotated:
-        return scalar_type(get_args(annotation)[0])
-    if origin is tuple:
-        return scalar_type(get_args(annotation)[0])
-    if origin is typing.Literal:
-        return type(get_args(annotation)[0])
-    return annotation
-
-
-def _codec(where: str, place: Place, annotation: Any) -> Codec:
+def _codec(place: Place, annotation: Any) -> Codec:
     if not isinstance(place, Xml):
         return codecs.TEXT
     if place.codec:
         return place.codec
-    kind = scalar_type(annotation)
-    if kind is bool:
-        raise TypeError(f"{where}: a boolean needs a codec (YES_NO, ON_OFF), Presence or Is")
-    return {int: codecs.INTEGER, float: codecs.NUMBER}.get(kind, codecs.TEXT)
-
-
-def _check(where: str, place: Place, item: type[Mapped] | None, annotation: Any) -> None:
-    if isinstance(place, Group | Items) and item is None:
-        raise TypeError(f"{where}: {type(place).__name__} needs a Mapped type")
-    if not isinstance(place, Group | Items) and item is not None:
-        raise TypeError(f"{where}: a nested model needs Group or Items")
-    if isinstance(place, Items) and item is not None:
-        missing = [key for key in place.key if key not in item.model_fields]
-        if missing:
-            raise TypeError(f"{where}: key {missing} is no field of {item.__name__}")
-    if isinstance(place, Presence | Is) and scalar_type(annotation) is not bool:
-        raise TypeError(f"{where}: {type(place).__name__} is for booleans")
-    for path in paths_of(place):
-        for step in path.removeprefix("./").split("/") if "[" not in path else ():
-            if not STEP.fullmatch(step):
-                raise TypeError(f"{where}: '{path}' is not a path")
-
-
-def paths_of(place: Place) -> list[str]:
-    """The XML paths a place speaks of."""
-    if isinstance(place, Xml):
-        return [path for path in (place.path, place.absent, place.removes) if path]
-    if isinstance(place, Runtime | Policy | Overlay):
-        return []
-    return [place.path]
+    kinds = {int: codecs.INTEGER, float: codecs.NUMBER}
+    return kinds.get(scalar_type(annotation), codecs.TEXT)
 
 
 def binding_at(model: type[Mapped], path: tuple[str, ...]) -> Binding:
@@ -223,7 +191,9 @@ def chain(model: type[Mapped], path: tuple[str, ...]) -> list[Binding]:
     return found
 
 
-def strategy_of(model: type[Mapped], path: tuple[str, ...], *, added: bool, removed: bool) -> Strategy | None:
+def strategy_of(
+    model: type[Mapped], path: tuple[str, ...], *, added: bool, removed: bool
+) -> Strategy | None:
     """The innermost strategy that speaks for a path.
 
     A path that ends at a collection's member is *added* or *removed* as the collection says.
@@ -261,7 +231,9 @@ def declared(model: Mapped) -> dict[str, Any]:
     return tree
 
 
-def walk(model: type[Mapped], tree: Tree, prefix: tuple[str, ...] = ()) -> typing.Iterator[tuple[tuple[str, ...], Binding, Any]]:
+def walk(
+    model: type[Mapped], tree: Tree, prefix: tuple[str, ...] = ()
+) -> typing.Iterator[tuple[tuple[str, ...], Binding, Any]]:
     """Every leaf of a tree with its path and binding; groups and items are entered."""
     for name, value in tree.items():
         binding = bindings(model)[name]
@@ -284,5 +256,3 @@ def secret_paths(model: type[Mapped], tree: Tree) -> tuple[tuple[str, ...], ...]
 def key_of(place: Items, item: Mapping[str, Any]) -> str | None:
     """An item's natural key: the first of the key fields that it gives."""
     return next((str(item[name]) for name in place.key if item.get(name) is not None), None)
-
-

@@ -1,45 +1,87 @@
 """The overlay: an XML fragment merged over a document, for what has no field yet.
 
-An element of the fragment meets the sibling of the same tag that is the same thing (same target,
-address, name, …), else, where only one can be, the one that is there; else it is added. Its
-attributes and text are set; whatever it does not mention stays.
+An element of the fragment meets the one that is the same thing (same target, address, name, …), or
+the only one of its tag; else it is added. Its attributes and text are set; what it does not mention
+stays. Merging twice is merging once, and `satisfied` holds afterwards.
 """
 
 from __future__ import annotations
 
 import copy
+from collections import Counter
 
 from lxml import etree
 from lxml.etree import _Element as Element
 
-from kvmplan.mapping.paths import insert
+from kvmplan.mapping.paths import insert, read_text
 
-IDENTITIES = ("target/@dev", "mac/@address", "alias/@name", "target/@name", "target/@dir", "@name", "@id", "@index", "@type")
-"""What tells elements of one tag apart, the most telling first."""
+ALIAS = ("./alias/@name",)
+REPEATED: dict[str, tuple[tuple[str, ...], ...]] = {
+    "devices/disk": (("./target/@dev",),),
+    "devices/interface": (("./mac/@address",), ("./target/@dev",)),
+    "devices/controller": (("./@type", "./@index"),),
+    "devices/filesystem": (("./target/@dir",),),
+    "devices/channel": (("./target/@name",),),
+    "devices/serial": (("./target/@port",),),
+    "devices/parallel": (("./target/@port",),),
+    "devices/console": (("./target/@port",),),
+    "devices/graphics": (("./@type",),),
+    "devices/input": (("./@type", "./@bus"),),
+    "devices/audio": (("./@id",),),
+    "devices/shmem": (("./@name",),),
+    "devices/hostdev": (),
+    "devices/redirdev": (),
+    "devices/memory": (),
+    "devices/smartcard": (),
+    "devices/sound": (),
+    "devices/video": (),
+    "devices/rng": (),
+    "devices/hub": (),
+    "devices/panic": (),
+    "os/boot": (("./@dev",),),
+    "cpu/feature": (("./@name",),),
+    "clock/timer": (("./@name",),),
+    "cputune/vcpupin": (("./@vcpu",),),
+    "cputune/iothreadpin": (("./@iothread",),),
+    "iothreadids/iothread": (("./@id",),),
+    "numa/cell": (("./@id",),),
+    "numatune/memnode": (("./@cellid",),),
+    "hugepages/page": (("./@size",),),
+    "commandline/arg": (),
+    "commandline/env": (("./@name",),),
+    "source/host": (("./@name",),),
+    "forward/interface": (("./@dev",),),
+    "vlan/tag": (("./@id",),),
+    "network/ip": (("./@address",),),
+    "network/route": (("./@address",),),
+    "network/portgroup": (("./@name",),),
+    "dhcp/range": (("./@start", "./@end"),),
+    "dhcp/host": (("./@mac",), ("./@name",), ("./@ip",)),
+    "dns/host": (("./@ip",),),
+    "dns/txt": (("./@name",),),
+    "dns/srv": (("./@service", "./@protocol", "./@target"),),
+    "dns/forwarder": (("./@domain",), ("./@addr",)),
+}
+"""What may stand several times below its parent, and what tells such elements apart, the most
+telling first. Without an identity in common an element is added, unless one says the same."""
 
-REPEATED = frozenset(
-    "disk interface controller hostdev serial channel console graphics video sound input rng filesystem "
-    "redirdev shmem memory smartcard feature vcpupin iothread hugepages cell arg env dev boot host range ip route".split()
-)
-"""Tags that may stand several times below one parent: without an identity in common they are added."""
+Pair = tuple[Element, Element | None]
+Identity = list[tuple[str, str]]
 
 
 def merge(element: Element, fragment: Element) -> None:
-    """Merge a fragment over an element, in place. Merging twice is merging once."""
+    """Merge a fragment over an element, in place."""
     for name, value in fragment.attrib.items():
         element.set(name, value)
     if (fragment.text or "").strip():
         element.text = fragment.text
-    for child in fragment:
-        if not isinstance(child.tag, str):
-            continue
-        counterpart = _counterpart(element, child)
-        if counterpart is None:
+    for child, counterpart in _pairs(element, fragment):
+        if counterpart is not None:
+            merge(counterpart, child)
+        else:
             added = copy.deepcopy(child)
             added.tail = None
             insert(element, added)
-        else:
-            merge(counterpart, child)
 
 
 def satisfied(element: Element, fragment: Element) -> bool:
@@ -49,36 +91,53 @@ def satisfied(element: Element, fragment: Element) -> bool:
     text = (fragment.text or "").strip()
     if text and text != (element.text or "").strip():
         return False
-    for child in fragment:
-        if isinstance(child.tag, str):
-            counterpart = _counterpart(element, child)
-            if counterpart is None or not satisfied(counterpart, child):
-                return False
-    return True
+    return all(
+        counterpart is not None and satisfied(counterpart, child)
+        for child, counterpart in _pairs(element, fragment)
+    )
 
 
-def _counterpart(parent: Element, child: Element) -> Element | None:
-    siblings = [node for node in parent if node.tag == child.tag]
-    for sibling in siblings:
-        if satisfied(sibling, child):
-            return sibling
-    for path in IDENTITIES:
-        wanted = _value(child, path)
-        if wanted is not None:
-            found = next((node for node in siblings if _value(node, path) == wanted), None)
-            if found is not None or path != "@type":
-                return found if found is not None or etree.QName(child).localname in REPEATED else _only(siblings)
-    if etree.QName(child).localname in REPEATED:
-        return None
-    return _only(siblings)
+def _pairs(parent: Element, fragment: Element) -> list[Pair]:
+    """Each child of the fragment with its counterpart; no element is the counterpart of two."""
+    children = list(fragment.iterchildren("{*}*"))
+    free = list(parent.iterchildren("{*}*"))
+    several = {tag for nodes in (children, free) for tag, n in _count(nodes).items() if n > 1}
+    found: list[Element | None] = [None] * len(children)
+    loose: list[int] = []
+    for index, child in enumerate(children):
+        key = f"{etree.QName(parent).localname}/{etree.QName(child).localname}"
+        identity = _identity(child, key)
+        if identity or (key not in REPEATED and child.tag not in several):
+            found[index] = _take(free, child.tag, identity)
+        else:
+            loose.append(index)
+    for index in loose:
+        same = (node for node in free if node.tag == children[index].tag)
+        match = next((node for node in same if satisfied(node, children[index])), None)
+        if match is not None:
+            free.remove(match)
+            found[index] = match
+    return list(zip(children, found, strict=True))
 
 
-def _only(siblings: list[Element]) -> Element | None:
-    return siblings[0] if siblings else None
+def _count(nodes: list[Element]) -> Counter[str]:
+    return Counter(str(node.tag) for node in nodes)
 
 
-def _value(node: Element, path: str) -> str | None:
-    inner, _, attribute = path.rpartition("@")
-    inner = inner.rstrip("/")
-    target = node.find(inner) if inner else node
-    return None if target is None else target.get(attribute)
+def _identity(child: Element, key: str) -> Identity:
+    """What tells a repeated element apart: paths and values; empty if it says nothing."""
+    for paths in (ALIAS, *REPEATED[key]) if key in REPEATED else ():
+        values = [(path, read_text(child, path)) for path in paths]
+        known = [(path, value) for path, value in values if value is not None]
+        if len(known) == len(paths):
+            return known
+    return []
+
+
+def _take(free: list[Element], tag: str, identity: Identity) -> Element | None:
+    """Take the first free element of a tag and identity."""
+    for node in free:
+        if node.tag == tag and all(read_text(node, path) == value for path, value in identity):
+            free.remove(node)
+            return node
+    return None

@@ -93,7 +93,9 @@ def _interface(value: str) -> str:
     try:
         return str(ipaddress.ip_interface(value))
     except ValueError as error:
-        raise ValueError(f"'{value}' is not an address with a prefix, such as 10.10.0.1/24") from error
+        raise ValueError(
+            f"'{value}' is not an address with a prefix, such as 10.10.0.1/24"
+        ) from error
 
 
 def _net(value: str) -> str:

@@ -32,7 +32,9 @@ class Action(StrEnum):
     @property
     def symbol(self) -> str:
         """How text shows it."""
-        return {"no-op": " ", "create": "+", "update": "~", "replace": "±", "delete": "-"}[self.value]
+        return {"no-op": " ", "create": "+", "update": "~", "replace": "±", "delete": "-"}[
+            self.value
+        ]
 
     @property
     def json(self) -> list[str]:

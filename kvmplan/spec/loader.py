@@ -16,7 +16,6 @@ from yaml.events import (
     MappingStartEvent,
     ScalarEvent,
     SequenceEndEvent,
-    SequenceStartEvent,
     StreamEndEvent,
 )
 
@@ -34,7 +33,9 @@ STANDARD = "tag:yaml.org,2002:"
 SCALAR_TAGS = {f"{STANDARD}{name}" for name in ("int", "float", "bool", "null")}
 NEUTRAL_TAGS = {None, "!", f"{STANDARD}str", f"{STANDARD}map", f"{STANDARD}seq"}
 SECRET_SOURCES = ("env", "file", "command")
-LONG_TEXTS = frozenset({"xml", "content", "user_data", "meta_data", "network_config", "vendor_data"})
+LONG_TEXTS = frozenset(
+    {"xml", "content", "user_data", "meta_data", "network_config", "vendor_data"}
+)
 """Fields whose text is never an expression; a mapping there is ``{template: FILE, vars: {…}}``."""
 REMEDIES = {
     "cannot start any token": "indent with blanks, not tabs; quote texts that start with @ ` or %",
@@ -129,9 +130,9 @@ class _Builder:
         if kind is ScalarEvent:
             node = self._scalar(event, mark, tag, raw)
         elif kind is MappingStartEvent:
-            node = self._mapping(mark[:3] + (1,), tag, raw, depth)
+            node = self._mapping((*mark[:3], 1), tag, raw, depth)
         else:
-            node = self._sequence(mark[:3] + (1,), tag, raw, depth)
+            node = self._sequence((*mark[:3], 1), tag, raw, depth)
         if tag is not None and tag != RAW:
             node = self._checked(node)
         if anchor is not None:
@@ -152,7 +153,7 @@ class _Builder:
 
     def _scalar(self, event: Any, mark: Mark, tag: str | None, raw: bool) -> Node:
         text: str = event.value
-        if event.implicit[0] or event.tag in SCALAR_TAGS or (tag is not None and not event.style):
+        if (event.implicit[0] and event.tag != "!") or event.tag in SCALAR_TAGS or (tag is not None and not event.style):
             value = resolve(text)
         else:
             value = text
@@ -196,7 +197,9 @@ class _Builder:
             self._expand(len(source), mark)
             for key, entry in source.items():
                 found.setdefault(key, entry)
-        dynamic = any(e.node.dynamic or (not raw and EXPRESSION_START in k) for k, e in found.items())
+        dynamic = any(
+            e.node.dynamic or (not raw and EXPRESSION_START in k) for k, e in found.items()
+        )
         return Node(found, mark, tag, dynamic)
 
     def _key(self, event: Any, depth: int) -> tuple[str, Mark, bool]:
@@ -209,16 +212,18 @@ class _Builder:
                 self._anchors[event.anchor] = (Node(event.value, mark), event.value, 1)
             return event.value, mark, event.value == "<<" and not event.style
         if type(event) is AliasEvent:
-            text = self._anchors.get(event.anchor, (None, None, 0))[1]
-            if text is not None:
-                return text, mark, False
+            known = self._anchors.get(event.anchor or "")
+            if known is not None and known[1] is not None:
+                return known[1], mark, False
         raise Unreadable("a key must be a plain text", mark, "write KEY: VALUE")
 
     def _merge(self, node: Node) -> list[dict[str, Entry]]:
         sources = node.value if isinstance(node.value, list) else [node]
         found = [source.value for source in sources if isinstance(source.value, dict)]
         if len(found) != len(sources):
-            self._error("'<<' takes a mapping or a list of mappings", node.mark, "write <<: *anchor")
+            self._error(
+                "'<<' takes a mapping or a list of mappings", node.mark, "write <<: *anchor"
+            )
         return found
 
     def _alias(self, event: Any) -> Node:

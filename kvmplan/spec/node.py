@@ -90,23 +90,10 @@ def lift(value: Any, mark: Mark, *, dynamic: bool = True) -> Node:
     if isinstance(value, Node):
         return value
     if isinstance(value, Mapping):
-        below = {str(key): Entry(mark, lift(item, mark)) for key, item in value.items()}
+        below = {
+            str(key): Entry(mark, lift(item, mark, dynamic=dynamic)) for key, item in value.items()
+        }
         return Node(below, mark, None, dynamic)
     if isinstance(value, list | tuple):
-        return Node([lift(item, mark) for item in value], mark, None, dynamic)
+        return Node([lift(item, mark, dynamic=dynamic) for item in value], mark, None, dynamic)
     return Node(value, mark, None, dynamic)
-
-
-def words(value: Value) -> str:
-    """What a value is, in YAML words: ``the text 'abc'``, ``a list``."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return f"the number {value}"
-    if isinstance(value, str):
-        return f"the text '{value}'" if len(value) <= 60 and "\n" not in value else "a long text"
-    if isinstance(value, dict):
-        return "a mapping"
-    return "a list" if isinstance(value, list) else "a secret"

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import Protocol
 
 from kvmplan.views.layout import Layout
 from kvmplan.views.style import PLAIN, Meaning, Style
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Protocol):
     """One thing that was looked at.
 
     Attributes:
-        layer: which part of the machine: ``kvm``, ``qemu``, ``libvirt``, ``stack`` …
+        layer: which part of the machine: ``KVM``, ``QEMU``, ``libvirt``.
         ok: True: fine; False: a problem; None: could not be looked at, or does not matter here.
         summary: one sentence.
         remedy: what to do, where something is to be done.
     """
 
-    layer: str
-    ok: bool | None
-    summary: str
-    remedy: str = ""
+    @property
+    def layer(self) -> str: ...
+    @property
+    def ok(self) -> bool | None: ...
+    @property
+    def summary(self) -> str: ...
+    @property
+    def remedy(self) -> str | None: ...
 
 
 _MARKS = {True: ("ok", Meaning.GOOD), False: ("!!", Meaning.DANGER), None: ("--", Meaning.DIM)}

@@ -1,7 +1,7 @@
 """Redaction: sensitive values are replaced before anything is formatted or serialised.
 
-Two nets: values at sensitive paths are never read out, and free text (notes, arguments, messages)
-is searched for those same values.
+Two nets: values at sensitive paths, and `SecretText` wherever it is, are never read out; and free
+text (notes, arguments, messages) is searched for those same values.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ def is_sensitive(path: Path, paths: Iterable[Path]) -> bool:
     return any(path[: len(secret)] == secret for secret in paths)
 
 
+def is_secret(value: object) -> bool:
+    """Whether `value` is a `SecretText`, told by its method: its module costs pydantic."""
+    return callable(getattr(value, "reveal", None))
+
+
 def children(value: Any) -> Iterator[tuple[str, Any]]:
     """The members of a mapping or list, by key or by index; nothing for a scalar."""
     if isinstance(value, Mapping):
@@ -40,7 +45,7 @@ def plain(value: Any, paths: Iterable[Path] = (), path: Path = ()) -> Any:
         paths: the sensitive paths, counted from the resource.
         path: where `value` itself is.
     """
-    if value is not None and is_sensitive(path, paths):
+    if value is not None and (is_secret(value) or is_sensitive(path, paths)):
         return SENSITIVE
     if isinstance(value, Mapping):
         return {key: plain(member, paths, (*path, key)) for key, member in children(value)}
@@ -60,7 +65,7 @@ def sensitive_map(value: Any, paths: Iterable[Path], path: Path = ()) -> Any:
     """
     if value is None:
         return False
-    if is_sensitive(path, paths):
+    if is_secret(value) or is_sensitive(path, paths):
         return True
     if isinstance(value, Mapping):
         marks = {key: sensitive_map(item, paths, (*path, key)) for key, item in children(value)}
@@ -81,15 +86,16 @@ def sensitive_paths(change: Change) -> tuple[Path, ...]:
 
 
 def _leaves(value: Any) -> Iterator[str]:
-    members = list(children(value))
-    for _, member in members:
+    for _, member in children(value):
         yield from _leaves(member)
-    if not members and isinstance(value, str | int) and not isinstance(value, bool):
+    if is_secret(value):
+        yield str(value.reveal())
+    elif isinstance(value, str | int) and not isinstance(value, bool):
         yield str(value)
 
 
 def _secrets_in(value: Any, paths: tuple[Path, ...], path: Path = ()) -> Iterator[str]:
-    if is_sensitive(path, paths):
+    if is_secret(value) or is_sensitive(path, paths):
         yield from _leaves(value)
         return
     for key, member in children(value):

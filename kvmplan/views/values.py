@@ -11,7 +11,7 @@ from typing import Any
 
 from kvmplan.address import Kind
 from kvmplan.plan.change import FieldChange, Path
-from kvmplan.views.redact import SENSITIVE, children, is_sensitive
+from kvmplan.views.redact import SENSITIVE, children, is_secret, is_sensitive
 from kvmplan.views.style import printable
 
 Describe = Callable[[Kind, Path, object], str]
@@ -62,7 +62,7 @@ class Values:
         """A scalar in full; line breaks and all."""
         if value is None:
             return NONE
-        if is_sensitive(path, self.sensitive):
+        if is_secret(value) or is_sensitive(path, self.sensitive):
             return SENSITIVE
         if isinstance(value, bool):
             return "true" if value else "false"

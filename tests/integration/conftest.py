@@ -51,7 +51,7 @@ def tiny_guest() -> TinyGuest:
     try:
         return build_tiny_guest()
     except LabError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 @contextlib.contextmanager
@@ -60,7 +60,7 @@ def _up(name: str) -> Iterator[PrivateHost]:
     try:
         host.up()
     except LabError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
     try:
         yield host
     finally:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -100,7 +101,9 @@ def test_hosts_are_empty_and_apart(private_host: PrivateHost, own_host: PrivateH
 
 
 def _host_uuid(connection: libvirt.virConnect) -> str:
-    return connection.getCapabilities().split("<uuid>")[1].split("<")[0]
+    found = re.search("<uuid>(.*)</uuid>", connection.getCapabilities())
+    assert found is not None
+    return found.group(1)
 
 
 def test_kvm_is_offered_only_where_it_works(private_host: PrivateHost) -> None:
@@ -180,14 +183,14 @@ def test_the_tiny_guest_sees_what_happens_to_it(
         console.wait_state(lambda state: state.disks == {"vda": 16 << 20})
         domain.attachDevice(NIC.format(mac=SECOND_MAC))
         after = console.wait_state(lambda state: state.nics.get(SECOND_MAC) is not None)
-        domain.setVcpusFlags(2, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-        console.wait_state(lambda state: state.cpus == 2)
+        if "maxcpus=4" in ready:  # newer kernels have no CPU hot-plug under emulation
+            domain.setVcpusFlags(2, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            console.wait_state(lambda state: state.cpus == 2)
         domain.setMemoryFlags(192 << 10, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         console.wait_state(lambda state: state.memory < before.memory - 40)
 
         address = str(after.nics[SECOND_MAC]).partition("/")[0]
-        fetch = f"import urllib.request as r; print(r.urlopen('http://{address}', timeout=9).read())"
-        assert "tiny guest" in own_host.run([sys.executable, "-I", "-c", fetch]).stdout
+        assert "tiny guest" in _fetch(own_host, f"http://{address}/index.html")
         _wait_for_agent(domain)
         domain.detachDevice(NIC.format(mac=SECOND_MAC))
         console.wait_state(lambda state: SECOND_MAC not in state.nics)
@@ -203,6 +206,11 @@ def test_the_tiny_guest_sees_what_happens_to_it(
             assert time.monotonic() < deadline, "the guest ignored the power button"
             time.sleep(0.1)
     assert "KP-POWEROFF" in console.text()
+
+
+def _fetch(host: PrivateHost, url: str) -> str:
+    code = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=10).read())"
+    return host.run([sys.executable, "-I", "-c", code, url]).stdout
 
 
 def _wait_for_agent(domain: libvirt.virDomain) -> None:

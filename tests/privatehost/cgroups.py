@@ -33,6 +33,13 @@ def remove(groups: list[Path]) -> None:
         _remove_one(group)
 
 
+def version(groups: list[Path]) -> int:
+    """Return 1 or 2, the kind of control groups these are; 0 for none."""
+    if not groups:
+        return 0
+    return 2 if _is_unified(groups[0]) else 1
+
+
 def leaves(groups: list[Path]) -> list[Path]:
     """Return the groups that processes of the host itself (not of its guests) belong to."""
     return [group / "lab" if (group / "lab").is_dir() else group for group in groups]
@@ -41,7 +48,7 @@ def leaves(groups: list[Path]) -> list[Path]:
 def settle(groups: list[Path], pid: int) -> None:
     """Move the process that holds the namespaces out of the way of version 2's controllers."""
     for group in groups:
-        if (group / "cgroup.controllers").exists():
+        if _is_unified(group):
             (group / "lab" / "cgroup.procs").write_text(str(pid))
 
 
@@ -52,31 +59,33 @@ def _parents() -> list[Path]:
     the root, because a group that holds processes (ours) cannot hand its controllers down.
     """
     mounted = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
-    unified = [Path(point) for _, point, kind, *_ in mounted if kind == "cgroup2"]
     own: dict[str, str] = {}
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         own[controllers] = path
-    named = {key: path for key, path in own.items() if key}
-    if not named:
-        return unified[:1]
     parents = []
     for _, point, kind, options, *_ in mounted:
-        path = next(
-            (own[key] for key in named if set(key.split(",")) <= set(options.split(","))), None
-        )
-        if kind == "cgroup" and path is not None:
-            inner = Path(point) / path.lstrip("/")
-            parents.append(inner if inner.is_dir() else Path(point))
-    return parents
+        for controllers, path in own.items():
+            named = controllers and set(controllers.split(",")) <= set(options.split(","))
+            if kind == "cgroup" and named:
+                inner = Path(point) / path.lstrip("/")
+                parents.append(inner if inner.is_dir() else Path(point))
+    unified = [Path(point) for _, point, kind, *_ in mounted if kind == "cgroup2"]
+    return parents or unified[:1]
+
+
+def _is_unified(group: Path) -> bool:
+    return (group / "cgroup.controllers").exists()
 
 
 def _prepare(parent: Path, group: Path) -> None:
-    for setting in _CPUSET:
-        if (parent / setting).exists() and not (parent / "cgroup.controllers").exists():
-            (group / setting).write_text((parent / setting).read_text())
-    if (group / "cgroup.controllers").exists():
+    """Make a new group usable: an empty cpuset takes no process, version 2 wants a leaf."""
+    if _is_unified(group):
         (group / "lab").mkdir(exist_ok=True)
+        return
+    for setting in _CPUSET:
+        if (parent / setting).exists():
+            (group / setting).write_text((parent / setting).read_text())
 
 
 def _remove_one(directory: Path, seconds: float = 5.0) -> None:

@@ -127,6 +127,19 @@ def require_root_and_packages() -> None:
         raise LabError(f"missing commands: {', '.join(missing)}; `make setup` installs them")
 
 
+def require_own_directory(lab: Path) -> None:
+    """Refuse a lab that someone else could have prepared: the default is in a shared place.
+
+    Raises:
+        LabError: the directory is another user's, or others may write to it.
+    """
+    status = lab.stat()
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise LabError(
+            f"{lab} is another user's or writable by others: remove it or set KVMPLAN_LAB_DIR"
+        )
+
+
 def write_configuration(layout: Layout, uuid: str, *, kvm: bool) -> None:
     """Make the host's directories and libvirt's configuration, with no network and no pool."""
     for directory in MOUNTS.values():

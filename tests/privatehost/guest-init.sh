@@ -104,7 +104,9 @@ processors
 agent
 httpd -p 80 -h /www
 address=$(list_interfaces | sed 's/^[^@]*@//; s/,.*//')
-say "KP-READY t=$(cut -d' ' -f1 /proc/uptime) ip=${address:--} host=$(hostname)"
+possible=$(sed 's/.*-//' /sys/devices/system/cpu/possible)
+say "KP-READY t=$(cut -d' ' -f1 /proc/uptime) ip=${address:--} host=$(hostname)" \
+  "maxcpus=$((possible + 1))"
 
 (
   while :; do

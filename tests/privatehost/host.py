@@ -25,6 +25,7 @@ from tests.privatehost.config import (
     PATH,
     Layout,
     lab_dir,
+    require_own_directory,
     require_root_and_packages,
     write_configuration,
 )
@@ -87,6 +88,7 @@ class PrivateHost:
         """Start the host unless it is up, wait until libvirtd answers, and return the URI."""
         require_root_and_packages()
         with locked(self.layout.lab):
+            require_own_directory(self.layout.lab)
             if not self.is_up:
                 self._clear()
                 self._launch()
@@ -152,7 +154,7 @@ class PrivateHost:
             "root": str(self.layout.root),
             "mounts": MOUNTS,
             "kvm": kvm,
-            "groups": bool(groups),
+            "groups": cgroups.version(groups),
         }
         unshare = ["unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--cgroup"]
         unshare += ["--fork", "--kill-child", "--mount-proc"]
@@ -200,7 +202,7 @@ class PrivateHost:
         process = self._daemon()
         if process is None:
             return
-        self._check(self._enter(["kill", f"-{number.value}", process.name]))
+        self._check(self._enter(["sh", "-c", f"kill -{number.value} {process.name}"]))
         _wait_until(lambda: _is_gone(process), f"libvirtd of host {self.name} did not end")
 
     def _daemon(self) -> Path | None:

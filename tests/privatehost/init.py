@@ -1,8 +1,9 @@
 """The first process inside a private host: mounts, daemons, then reaping orphans for ever.
 
 Run by `host.py` as a script in fresh namespaces, with one argument: a JSON object of the host's
-`root` directory, its `mounts` (target to directory below the root), and whether it sees `kvm` and
-has control `groups`. It never restarts a daemon: tests kill libvirtd and want it dead.
+`root` directory, its `mounts` (target to directory below the root), whether it sees `kvm`, and the
+version of its control `groups` (0: none). It never restarts a daemon: tests kill libvirtd and want
+it dead.
 """
 
 import ctypes
@@ -32,7 +33,7 @@ def _mount_directories(root: Path, mounts: dict[str, str]) -> None:
         _mount(str(root / directory), target, flags=MS_BIND)
 
 
-def _mount_sys(*, groups: bool) -> None:
+def _mount_sys(groups: int) -> None:
     """Show this network namespace in /sys, and only our own part of the control groups.
 
     libvirt names the groups of guests after their id and name, so two hosts that saw the same
@@ -44,10 +45,10 @@ def _mount_sys(*, groups: bool) -> None:
     # Off with the old tree first: libvirt reads the list of mounts, covered ones included.
     _libc.umount2(b"/sys", MNT_DETACH)
     _mount("sysfs", "/sys", "sysfs")
-    if not groups:
+    if groups == 0:
         _mount("tmpfs", "/sys/fs/cgroup", "tmpfs")
         return
-    if hierarchies == [""]:
+    if groups == 2:
         _mount("cgroup2", "/sys/fs/cgroup", "cgroup2")
         # Groups that hold processes cannot hand controllers to their children: move aside.
         Path("/sys/fs/cgroup/lab/cgroup.procs").write_text("0")
@@ -83,7 +84,7 @@ def main() -> None:
     wanted = json.loads(sys.argv[1])
     root = Path(wanted["root"])
     _mount_directories(root, wanted["mounts"])
-    _mount_sys(groups=wanted["groups"])
+    _mount_sys(wanted["groups"])
     _hide_system_bus(root)
     if not wanted["kvm"]:
         _hide_kvm(root)

@@ -22,7 +22,7 @@ def locked(directory: Path) -> Iterator[None]:
 def _lock(directory: Path) -> int:
     """Lock the directory that has this path now, not one that a former holder removed."""
     while True:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(handle, fcntl.LOCK_EX)
         with contextlib.suppress(FileNotFoundError):

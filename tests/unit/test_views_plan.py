@@ -16,6 +16,7 @@ from kvmplan.diagnostics import Diagnostic, Place, Severity
 from kvmplan.inventory import HostFacts
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.impact import Impact
+from kvmplan.mapping.types import SecretText
 from kvmplan.plan.change import (
     Action,
     Change,
@@ -362,3 +363,26 @@ def test_no_secret_in_any_output() -> None:
         assert shown is not None
         assert "c4n4ry" not in shown
     assert "(sensitive)" in everything[0]
+
+
+def test_secret_texts_are_hidden_wherever_they_are() -> None:
+    secret = SecretText("hush-hush")
+    path = ("graphics", "vnc", "password")
+    change = Change(
+        WEB,
+        Action.UPDATE,
+        fields=(FieldChange(path, SecretText("before-it"), secret, Impact.LIVE),),
+        before={"graphics": {"vnc": {"password": SecretText("before-it")}}},
+        after={"graphics": {"vnc": {"password": secret}}},
+        impact=Impact.LIVE,
+        notes=("hush-hush replaces before-it",),
+    )
+    plan = Plan("lab", "uid", {"local": HostFacts("x")}, (change,))
+    shown = text(plan)
+    assert "graphics.vnc.password  (sensitive) changes" in shown
+    assert "(sensitive) replaces (sensitive)" in shown
+    document = plan_json(plan)["resource_changes"][0]["change"]
+    assert document["after_sensitive"] == {"graphics": {"vnc": {"password": True}}}
+    for output in (shown, plan_json_text(plan)):
+        assert "hush-hush" not in output
+        assert "before-it" not in output

@@ -15,7 +15,8 @@ from kvmplan.cli.git import git_state
 from kvmplan.inventory import HostFacts
 from kvmplan.mapping.impact import Impact
 from kvmplan.plan.change import Action, Change, Plan
-from kvmplan.views.doctor_text import Finding, doctor_text
+from kvmplan.host.finding import Finding
+from kvmplan.views.doctor_text import doctor_text
 from kvmplan.views.gitstate import GitState
 from kvmplan.views.prompt import confirm
 from kvmplan.views.show_text import Shown, redact_xml, show_text, yaml_lines
@@ -91,9 +92,9 @@ def test_xml_loses_passwords() -> None:
 
 def test_doctor_groups_by_layer_and_ends_with_what_to_do() -> None:
     findings = [
-        Finding("kvm", True, "hardware acceleration works"),
+        Finding("KVM", True, "hardware acceleration works"),
         Finding("libvirt", False, "libvirtd does not answer", "systemctl start libvirtd"),
-        Finding("qemu", None, "not looked at: libvirt does not answer"),
+        Finding("QEMU", None, "not looked at: libvirt does not answer"),
         Finding("libvirt", True, "libvirt-python 9.0.0"),
     ]
     assert doctor_text(findings) == (

@@ -14,7 +14,7 @@ from kvmplan.mapping.types import SecretText, format_size
 
 def describe(kind: Kind, path: tuple[str, ...], value: object) -> str:
     """A value as text: sizes with their unit, booleans and lists as in YAML."""
-    from kvmplan.kinds import MODELS
+    from kvmplan.kinds.models import MODELS
 
     return _text(MODELS[kind], path, value)
 

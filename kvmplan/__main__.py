@@ -1,0 +1,5 @@
+"""``python -m kvmplan``."""
+
+from kvmplan.cli import main
+
+main()

@@ -1,0 +1,55 @@
+"""The command line: thin commands over the layers below, and the one place that puts them together.
+
+Nothing but click is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+
+from kvmplan.diagnostics import ExitCode
+
+SINGLE_DASH = re.compile(r"-[a-z][a-z-]+(=.*)?", re.DOTALL)
+"""Terraform's spelling of long flags: ``-out=x``."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and leave with its exit code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command; its exit code. Usage errors are 1: nothing but changes ever exits 2."""
+    import click
+
+    from kvmplan.cli.group import kvmplan
+    from kvmplan.cli.report import guarded
+
+    try:
+        code = guarded(
+            lambda: kvmplan.main(two_dashes(arguments), "kvmplan", standalone_mode=False)
+        )
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return ExitCode.OK
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.ERROR
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return ExitCode.ERROR
+    return code
+
+
+def two_dashes(arguments: list[str]) -> list[str]:
+    """Long flags written with one dash get their second; what follows ``--`` stays."""
+    out: list[str] = []
+    for position, argument in enumerate(arguments):
+        if argument == "--":
+            return [*out, *arguments[position:]]
+        out.append(f"-{argument}" if SINGLE_DASH.fullmatch(argument) else argument)
+    return out

@@ -1,0 +1,224 @@
+"""``kvmplan apply`` and ``kvmplan destroy``: lock, read, plan, ask, do."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kvmplan.cli import flags
+from kvmplan.cli.output import choose, current
+from kvmplan.cli.plan import close, options_of, session_of, show_plan
+from kvmplan.diagnostics import ExitCode, fail
+
+if TYPE_CHECKING:
+    from kvmplan.apply.events import ApplyFinished
+    from kvmplan.apply.port import Lock
+    from kvmplan.cli.session import Session
+    from kvmplan.plan.planner import Planned
+
+apply_flags = flags.together(
+    flags.path_argument,
+    click.option("--auto-approve", is_flag=True, help="Do not ask."),
+    click.option("--fail-fast", is_flag=True, help="After a failure start nothing new."),
+    click.option(
+        "--lock-timeout",
+        default="0s",
+        metavar="D",
+        help="How long to wait for the lock, such as 5m.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Stream events as JSON lines."),
+    flags.plan_flags,
+    flags.spec_flags,
+    flags.connect_flags,
+    flags.color_flags,
+)
+
+
+@click.command()
+@click.option("--destroy", is_flag=True, help="Remove what the stack owns.")
+@apply_flags
+def apply(path: str | None, destroy: bool, **given: Any) -> int:
+    """Make the host what the specs say: lock, read, plan, ask, apply."""
+    return carry_out(path, destroy, given)
+
+
+@click.command()
+@apply_flags
+def destroy(path: str | None, **given: Any) -> int:
+    """Remove what the stack owns, nothing else. The same as apply --destroy."""
+    return carry_out(path, True, given)
+
+
+def carry_out(path: str | None, destroy: bool, given: dict[str, Any]) -> int:
+    """Apply or destroy; the exit code."""
+    choose(
+        color=given["color"],
+        no_color=given["no_color"],
+        json=given["as_json"],
+        operation="destroy" if destroy else "apply",
+    )
+    if not given["auto_approve"] and (given["as_json"] or not sys.stdin.isatty()):
+        raise fail(
+            "KVP640",
+            "nobody is there to approve: stdin is no terminal",
+            remedy="look at `kvmplan plan`, then apply with --auto-approve",
+        )
+    timeout = _seconds(given["lock_timeout"])
+    session = session_of(path, given)
+    try:
+        with _locks(session, timeout, "destroy" if destroy else "apply") as locks:
+            return _locked(session, locks, destroy, given)
+    finally:
+        if (stream := current().stream) is not None:
+            stream.finish()
+        close(session)
+
+
+def _seconds(text: str) -> float:
+    from kvmplan.mapping.types import parse_duration
+
+    try:
+        return float(parse_duration("0s" if text == "0" else text))
+    except ValueError as error:
+        raise click.UsageError(f"--lock-timeout: {error}") from error
+
+
+@contextmanager
+def _locks(session: Session, timeout: float, operation: str) -> Iterator[dict[str, Lock]]:
+    """The stack's lock on every host, taken in the order of their names."""
+    from kvmplan.apply.port import LockHeld
+
+    held: dict[str, Lock] = {}
+    with ExitStack() as stack:
+        for name in sorted(session.hosts):
+            host = session.hosts[name]
+            try:
+                with translated_but(LockHeld, session, name):
+                    held[name] = stack.enter_context(
+                        host.lock(session.desired.stack.uid, operation, timeout)
+                    )
+            except LockHeld as error:
+                holder = error.holder
+                raise fail(
+                    "KVP401",
+                    f"host '{name}' is locked by {holder.who} since {holder.since} ({holder.operation})",
+                    remedy=f"wait, use --lock-timeout 5m, or `kvmplan force-unlock {holder.id}` if it is gone",
+                    exit_code=ExitCode.LOCKED,
+                ) from error
+        yield held
+
+
+@contextmanager
+def translated_but(kept: type[Exception], session: Session, host: str) -> Iterator[None]:
+    """Translate what a host answers, but for one kind of error."""
+    from kvmplan.cli.session import translated
+
+    caught: Exception | None = None
+    with translated(session, host):
+        try:
+            yield
+        except kept as error:
+            caught = error
+    if caught is not None:
+        raise caught
+
+
+def _locked(session: Session, locks: dict[str, Lock], destroy: bool, given: dict[str, Any]) -> int:
+    from kvmplan.cli.refresh import refresh_pools
+    from kvmplan.cli.session import make_plan
+
+    refresh_pools(session)
+    planned = make_plan(session, options_of(given, destroy=destroy))
+    plan = planned.plan
+    show_plan(session, plan, form="text", summary=given["summary"])
+    if plan.errored:
+        return ExitCode.ERROR
+    if plan.refusals:
+        _refuse(plan.refusals)
+        return ExitCode.REFUSED
+    if plan.acting and not given["auto_approve"] and not _approved(plan):
+        return ExitCode.ERROR
+    return _execute(session, planned, locks, given)
+
+
+def _refuse(refusals: Any) -> None:
+    """Say on stderr why nothing was done."""
+    from kvmplan.cli.report import show_all
+    from kvmplan.diagnostics import Diagnostic, Severity
+
+    show_all(
+        [
+            Diagnostic(r.code, Severity.ERROR, r.summary, remedy=r.remedy, address=r.address)
+            for r in refusals
+        ]
+    )
+    if current().stream is None:
+        click.echo("Nothing was done.", err=True)
+
+
+def _approved(plan: Any) -> bool:
+    from kvmplan.views.prompt import confirm
+
+    return confirm(plan, sys.stdin, sys.stdout, current().style_of(sys.stdout))
+
+
+def _execute(
+    session: Session, planned: Planned, locks: dict[str, Lock], given: dict[str, Any]
+) -> int:
+    from kvmplan.apply.applier import apply as run_plan
+    from kvmplan.views.apply_text import ApplyText
+
+    output = current()
+    view: Any = output.stream
+    if view is None:
+        view = ApplyText(sys.stdout, sys.stderr, output.style_of(sys.stdout))
+    with _signals() as interrupted:
+        finished = run_plan(
+            planned,
+            session.hosts,
+            locks,
+            view,
+            parallelism=given["parallelism"],
+            fail_fast=given["fail_fast"],
+            stop=interrupted.event,
+        )
+    return interrupted.code or _code(finished)
+
+
+def _code(finished: ApplyFinished) -> int:
+    return ExitCode.INCOMPLETE if finished.failed or finished.skipped else ExitCode.OK
+
+
+class _Interrupted:
+    """What signals asked for: the first lets the steps in flight end, the second ends at once."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.code = 0
+
+    def __call__(self, number: int, _frame: Any) -> None:
+        self.code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
+        if self.event.is_set():
+            sys.exit(self.code)
+        self.event.set()
+        click.echo(
+            "interrupted: the steps in flight end, nothing new starts; once more ends at once",
+            err=True,
+        )
+
+
+@contextmanager
+def _signals() -> Iterator[_Interrupted]:
+    handler = _Interrupted()
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield handler
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

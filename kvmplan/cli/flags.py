@@ -1,0 +1,87 @@
+"""Flags that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def together(*decorators: Decorator) -> Decorator:
+    """Several decorators as one."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+path_argument = click.argument("path", required=False, type=click.Path(exists=False), default=None)
+
+spec_flags = together(
+    click.option("--var", "variables", multiple=True, metavar="K=V", help="Set a variable."),
+    click.option(
+        "--var-file",
+        "var_files",
+        multiple=True,
+        type=click.Path(),
+        help="Read variables from a file.",
+    ),
+)
+
+connect_flags = together(
+    click.option("--connect", metavar="URI", help="libvirt URI of the one host `local`."),
+    click.option(
+        "--read-only",
+        is_flag=True,
+        help="Use libvirt's read-only socket; what cannot be compared is listed.",
+    ),
+    click.option(
+        "--on-unreachable",
+        type=click.Choice(["fail", "skip"]),
+        default="fail",
+        show_default=True,
+        help="What to do when a host does not answer.",
+    ),
+)
+
+color_flags = together(
+    click.option(
+        "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True
+    ),
+    click.option("--no-color", is_flag=True, help="The same as --color never."),
+)
+
+plan_flags = together(
+    click.option(
+        "--target",
+        "targets",
+        multiple=True,
+        metavar="A",
+        help="Only these addresses and what they need.",
+    ),
+    click.option(
+        "--exclude", "excludes", multiple=True, metavar="A", help="Leave these addresses alone."
+    ),
+    click.option("--replace", multiple=True, metavar="A", help="Delete and create these again."),
+    click.option("--adopt", is_flag=True, help="Take over what exists, is not owned and differs."),
+    click.option(
+        "--allow-data-loss",
+        multiple=True,
+        metavar="A",
+        help="Bytes of these may be lost; the kind written out.",
+    ),
+    click.option(
+        "--parallelism",
+        type=click.IntRange(1, 64),
+        default=4,
+        show_default=True,
+        help="Steps at once, per host.",
+    ),
+    click.option("--summary", is_flag=True, help="One line a change."),
+)

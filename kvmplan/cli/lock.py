@@ -1,0 +1,75 @@
+"""``kvmplan lock`` and ``kvmplan force-unlock``: who holds which lock, and taking a dead one away."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from kvmplan.cli import flags
+from kvmplan.cli.output import choose
+from kvmplan.diagnostics import fail
+
+host_flags = flags.together(
+    click.option("--specs", "path", default=None, help="Where the specs are.  [default: specs/]"),
+    flags.spec_flags,
+    flags.connect_flags,
+    flags.color_flags,
+)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the locks as JSON.")
+@host_flags
+def lock(as_json: bool, path: str | None, **given: Any) -> None:
+    """Show the locks held on the stack's hosts, of this stack and of others."""
+    from kvmplan.cli.plan import close, session_of
+    from kvmplan.cli.session import translated
+
+    choose(color=given["color"], no_color=given["no_color"], json=False, operation="lock")
+    session = session_of(path, given)
+    rows = []
+    try:
+        for name, host in session.hosts.items():
+            with translated(session, name):
+                rows += [{"host": name, **asdict(info)} for info in host.locks()]
+    finally:
+        close(session)
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif not rows:
+        click.echo("No locks.")
+    for row in () if as_json else rows:
+        ours = (
+            "this stack"
+            if row["stack_uid"] == session.desired.stack.uid
+            else f"stack {row['stack_uid']}"
+        )
+        click.echo(
+            f"{row['host']}: {row['id']}  {row['operation']} by {row['who']} since {row['since']}  ({ours})"
+        )
+
+
+@click.command()
+@click.argument("lock_id", metavar="ID")
+@host_flags
+def force_unlock(lock_id: str, path: str | None, **given: Any) -> None:
+    """Remove the lock with this id. Only when its holder is gone for good."""
+    from kvmplan.cli.plan import close, session_of
+    from kvmplan.cli.session import translated
+
+    choose(color=given["color"], no_color=given["no_color"], json=False, operation="force-unlock")
+    session = session_of(path, given)
+    try:
+        for name, host in session.hosts.items():
+            with translated(session, name):
+                if host.force_unlock(lock_id):
+                    click.echo(f"Removed the lock {lock_id} on host '{name}'.")
+                    return
+    finally:
+        close(session)
+    raise fail(
+        "KVP402", f"no host of the stack has a lock {lock_id}", remedy="`kvmplan lock` lists them"
+    )

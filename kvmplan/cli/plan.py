@@ -1,0 +1,102 @@
+"""``kvmplan plan``: show what apply would do. Never writes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kvmplan.cli import flags
+from kvmplan.cli.output import choose, current
+from kvmplan.diagnostics import ExitCode
+
+if TYPE_CHECKING:
+    from kvmplan.cli.session import Session
+    from kvmplan.plan.change import Plan
+
+
+@click.command()
+@flags.path_argument
+@click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when there are changes.")
+@click.option("--destroy", is_flag=True, help="Plan the removal of what the stack owns.")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+@click.option("--json", "as_json", is_flag=True, help="Stream events as JSON lines.")
+@flags.plan_flags
+@flags.spec_flags
+@flags.connect_flags
+@flags.color_flags
+def plan(
+    path: str | None, detailed_exitcode: bool, destroy: bool, form: str, as_json: bool, **given: Any
+) -> int:
+    """Show what apply would do, and whom it disturbs. Exits 0, or 2 with --detailed-exitcode."""
+    from kvmplan.cli.session import make_plan
+
+    choose(color=given["color"], no_color=given["no_color"], json=as_json, operation="plan")
+    session = session_of(path, given)
+    try:
+        made = make_plan(session, options_of(given, destroy=destroy)).plan
+    finally:
+        close(session)
+    show_plan(session, made, form=form, summary=given["summary"])
+    if made.errored:
+        return ExitCode.ERROR
+    return ExitCode.CHANGES if detailed_exitcode and made.acting else ExitCode.OK
+
+
+def session_of(path: str | None, given: dict[str, Any]) -> Session:
+    """Specs read and hosts opened, from a command's flags."""
+    from kvmplan.cli.session import open_session
+
+    return open_session(
+        path,
+        given["variables"],
+        given["var_files"],
+        connect=given["connect"],
+        read_only=given["read_only"],
+        on_unreachable=given["on_unreachable"],
+    )
+
+
+def close(session: Session) -> None:
+    """Give all connections back."""
+    for host in session.hosts.values():
+        host.close()
+
+
+def options_of(given: dict[str, Any], *, destroy: bool) -> Any:
+    """What the flags ask of a plan."""
+    from kvmplan.plan.options import PlanOptions
+
+    return PlanOptions(
+        destroy=destroy,
+        targets=given["targets"],
+        excludes=given["excludes"],
+        replace=given["replace"],
+        adopt=given["adopt"],
+        allow_data_loss=given["allow_data_loss"],
+    )
+
+
+def show_plan(session: Session, made: Plan, *, form: str, summary: bool) -> None:
+    """Print a plan: diagnostics to stderr, the plan to stdout."""
+    from kvmplan.cli.git import git_state
+    from kvmplan.cli.report import show_all
+    from kvmplan.views.style import emit
+
+    output = current()
+    show_all([*session.warnings, *made.diagnostics])
+    if output.stream is not None:
+        output.stream.plan(made)
+        return
+    git = git_state(session.path)
+    if form == "json":
+        from kvmplan.views.plan_json import plan_json_text
+
+        emit(sys.stdout, plan_json_text(made, git))
+        return
+    from kvmplan.views.plan_text import plan_text
+
+    emit(sys.stdout, plan_text(made, style=output.style_of(sys.stdout), git=git, summary=summary))

@@ -1,0 +1,245 @@
+"""The composition root: specs, hosts and plans put together for the commands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kvmplan.address import LOCAL, Address, Kind
+from kvmplan.apply.port import HostError
+from kvmplan.cli.report import from_host_error
+from kvmplan.diagnostics import Diagnostics, Failure, fail
+
+if TYPE_CHECKING:
+    from kvmplan.host.live import LibvirtHost
+    from kvmplan.inventory import Inventory
+    from kvmplan.plan.options import PlanOptions
+    from kvmplan.plan.planner import Planned
+    from kvmplan.spec import Desired
+
+
+@dataclass(slots=True)
+class Session:
+    """One run's specs and open hosts."""
+
+    path: Path
+    desired: Desired
+    hosts: Mapping[str, LibvirtHost] = field(default_factory=dict)
+    warnings: Diagnostics = field(default_factory=Diagnostics)
+
+    @property
+    def templates(self) -> Path:
+        """The user's own templates, beside the specs."""
+        return templates_folder(self.path)
+
+    def uri(self, host: str) -> str:
+        """The URI a host is reached by, for messages."""
+        known = self.desired.stack.hosts.get(host)
+        return known.uri if known else getattr(self.hosts.get(host), "uri", "")
+
+
+def spec_path(path: str | None) -> Path:
+    """Where the specs are: the argument, else ``specs/``."""
+    from kvmplan.spec import DEFAULT_PATH
+
+    return Path(path) if path else DEFAULT_PATH
+
+
+def templates_folder(path: Path) -> Path:
+    """``templates/`` of the repository that holds the specs."""
+    folder = path if path.is_dir() else path.parent
+    inside = folder.parent if folder.name == "specs" or folder == Path() else folder
+    return inside.resolve() / "templates"
+
+
+def load_specs(
+    path: str | None,
+    variables: tuple[str, ...],
+    var_files: tuple[str, ...],
+    *,
+    secrets: bool = True,
+) -> tuple[Path, Desired, Diagnostics]:
+    """Read the specs. Raises `Failure` with every problem when there is an error."""
+    from kvmplan.spec import LoadOptions, load
+
+    where = spec_path(path)
+    options = LoadOptions(variables, tuple(Path(name) for name in var_files), os.environ, secrets)
+    desired, found = load(where, options)
+    if desired is None or found.has_errors:
+        raise Failure(found)
+    return where, desired, found
+
+
+def open_session(
+    path: str | None,
+    variables: tuple[str, ...],
+    var_files: tuple[str, ...],
+    *,
+    connect: str | None,
+    read_only: bool,
+    on_unreachable: str,
+) -> Session:
+    """Read the specs and connect to every host, side by side."""
+    where, desired, found = load_specs(path, variables, var_files)
+    session = Session(where, desired, warnings=found)
+    session.hosts = connect_hosts(
+        session, connect, read_only=read_only, on_unreachable=on_unreachable
+    )
+    return session
+
+
+def connect_hosts(
+    session: Session, connect: str | None, *, read_only: bool, on_unreachable: str
+) -> dict[str, LibvirtHost]:
+    """Open the stack's hosts.
+
+    Raises:
+        Failure: KVP511 ``--connect`` beside ``stack.hosts``; KVP502 … a host that does not answer.
+    """
+    from kvmplan.host import diagnose, open_hosts
+
+    declared = session.desired.stack.hosts
+    if connect and declared:
+        place = next(iter(declared.values())).place
+        raise fail(
+            "KVP511",
+            "--connect and stack.hosts both say where to go",
+            place,
+            "leave one of them out",
+        )
+    uris: dict[str, str | None] = {name: spec.uri for name, spec in declared.items()} or {
+        LOCAL: connect
+    }
+    hosts, errors = open_hosts(uris, read_only=read_only)
+    if errors:
+        found = [diagnose(error, name, uris[name] or "") for name, error in sorted(errors.items())]
+        if on_unreachable == "fail" or not hosts:
+            raise Failure(found)
+        for item in found:
+            session.warnings.warning(
+                item.code, f"{item.summary}; left out", item.place, item.remedy
+            )
+    return hosts
+
+
+@contextmanager
+def translated(session: Session, host: str) -> Iterator[None]:
+    """Turn what a host answers into a `Failure`."""
+    try:
+        yield
+    except HostError as error:
+        raise from_host_error(error, host, session.uri(host)) from error
+
+
+def read_hosts(session: Session) -> dict[str, Inventory]:
+    """The inventories of all hosts, read side by side. Raises `Failure`; KVP510 for one host under two names."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def inventory(name: str) -> Inventory:
+        with translated(session, name):
+            return session.hosts[name].inventory(wanted_of(session.desired, name))
+
+    with ThreadPoolExecutor(max_workers=min(len(session.hosts), 16) or 1) as threads:
+        found = dict(zip(session.hosts, threads.map(inventory, session.hosts), strict=True))
+    by_uuid: dict[str, str] = {}
+    for name, read in found.items():
+        other = by_uuid.setdefault(read.facts.uuid, name)
+        if other != name:
+            place = session.desired.stack.hosts[name].place
+            raise fail(
+                "KVP510",
+                f"hosts '{other}' and '{name}' lead to one hypervisor ({read.facts.uuid})",
+                place,
+                "keep one of them",
+            )
+        for sentence in read.unread:
+            session.warnings.warning("KVP512", f"host '{name}': {sentence}")
+    return found
+
+
+def wanted_of(desired: Desired, host: str) -> Any:
+    """What a plan needs to read of a host."""
+    from kvmplan.inventory import Wanted
+    from kvmplan.mapping.model import declared, secret_paths
+
+    here = {
+        address: resource for address, resource in desired.resources.items() if address.host == host
+    }
+    wanted = frozenset(a for a in here if a.kind in (Kind.DOMAIN, Kind.VOLUME))
+    secure = frozenset(
+        address
+        for address, resource in here.items()
+        if address.kind is Kind.DOMAIN
+        and secret_paths(type(resource.model), declared(resource.model))
+    )
+    return Wanted(wanted, secure, desired.stack.uid)
+
+
+def make_plan(session: Session, options: PlanOptions) -> Planned:
+    """Read the hosts and plan. Raises `Failure` for hosts that fail and flags that match nothing."""
+    from kvmplan.kinds.skeletons import skeletons
+    from kvmplan.plan.planner import Planner
+
+    inventories = read_hosts(session)
+    _check_patterns(session, options, inventories)
+
+    def complete(host: str, inventory: Inventory) -> Inventory:
+        with translated(session, host):
+            return session.hosts[host].complete(inventory)
+
+    return Planner(
+        session.desired, inventories, skeletons(session.templates), options, complete
+    ).plan()
+
+
+def _check_patterns(
+    session: Session, options: PlanOptions, inventories: Mapping[str, Inventory]
+) -> None:
+    """Every address flag must name something; those that allow harm must say the kind."""
+    known = set(session.desired.resources)
+    for host, inventory in inventories.items():
+        for short in inventory.claims.entries if inventory.claims else {}:
+            kind, _, name = short.partition(".")
+            known.add(Address(host, Kind(kind), name))
+    found = Diagnostics()
+    flags = {
+        "--target": options.targets,
+        "--exclude": options.excludes,
+        "--replace": options.replace,
+        "--allow-data-loss": options.allow_data_loss,
+    }
+    for flag, patterns in flags.items():
+        for pattern in patterns:
+            _check_pattern(flag, pattern, known, found)
+    if found.has_errors:
+        raise Failure(found)
+
+
+def _check_pattern(flag: str, pattern: str, known: set[Address], found: Diagnostics) -> None:
+    if flag == "--allow-data-loss":
+        kind = (
+            pattern.rpartition(":")[2].partition(".")[0]
+            if ":" in pattern.partition(".")[0]
+            else pattern.partition(".")[0]
+        )
+        if kind not in set(Kind):
+            found.error(
+                "KVP251",
+                f"{flag} {pattern}: the kind must be written out",
+                remedy="write it like 'volume.*'",
+            )
+            return
+    if not any(address.matches(pattern) for address in known):
+        from difflib import get_close_matches
+
+        near = get_close_matches(pattern, [address.short for address in known], n=1)
+        remedy = (
+            f"did you mean '{near[0]}'?"
+            if near
+            else "addresses look like domain.web and volume.POOL/NAME"
+        )
+        found.error("KVP250", f"{flag} {pattern} matches nothing", remedy=remedy)

@@ -1,0 +1,140 @@
+"""``kvmplan show ADDRESS``: one live object as a spec would say it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kvmplan.cli import flags
+from kvmplan.cli.output import choose
+from kvmplan.diagnostics import fail
+
+if TYPE_CHECKING:
+    from kvmplan.address import Address
+    from kvmplan.cli.session import Session
+    from kvmplan.inventory import Inventory, Record
+
+
+@click.command()
+@click.argument("address")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+@click.option("--xml", is_flag=True, help="Its persistent document as well, secrets left out.")
+@click.option("--specs", "path", default=None, help="Where the specs are.  [default: specs/]")
+@flags.spec_flags
+@flags.connect_flags
+@flags.color_flags
+def show(address: str, form: str, xml: bool, path: str | None, **given: Any) -> None:
+    """Show one live object as a spec would say it, with its state and owner."""
+    from kvmplan.cli.plan import close, session_of
+    from kvmplan.views.show_text import show_text
+    from kvmplan.views.style import emit
+
+    output = choose(color=given["color"], no_color=given["no_color"], json=False, operation="show")
+    session = session_of(path, given)
+    try:
+        target = _address(session, address)
+        shown = _look(session, target, xml)
+    finally:
+        close(session)
+    if form == "json":
+        click.echo(json.dumps(_json(shown), indent=2, sort_keys=True))
+        return
+    emit(
+        sys.stdout,
+        show_text(shown, style=output.style_of(sys.stdout), several_hosts=len(session.hosts) > 1),
+    )
+
+
+def _address(session: Session, text: str) -> Address:
+    from kvmplan.address import parse_address
+
+    try:
+        target = parse_address(text, default_host=next(iter(session.hosts)))
+    except ValueError as error:
+        raise fail("KVP252", str(error)) from error
+    if target.host not in session.hosts:
+        raise fail(
+            "KVP252",
+            f"'{text}': the stack has no host '{target.host}'",
+            remedy=f"hosts: {', '.join(session.hosts)}",
+        )
+    return target
+
+
+def _look(session: Session, target: Address, xml: bool) -> Any:
+    from kvmplan.cli.session import translated
+    from kvmplan.inventory import Wanted
+    from kvmplan.views.show_text import Shown
+
+    with translated(session, target.host):
+        wanted = Wanted(frozenset({target}), frozenset(), session.desired.stack.uid)
+        inventory = session.hosts[target.host].inventory(wanted)
+    record = inventory.record(target)
+    if record is None:
+        from difflib import get_close_matches
+
+        names = [f"{target.kind}.{name}" for name in inventory.names.get(target.kind, {})]
+        near = get_close_matches(target.short, names, n=1)
+        remedy = f"did you mean '{near[0]}'?" if near else None
+        raise fail("KVP253", f"{target.short} is not on host '{target.host}'", remedy=remedy)
+    fields, sensitive = _fields(record, inventory)
+    state = record.state.value + (f" ({record.reason})" if record.reason else "")
+    return Shown(
+        target,
+        fields,
+        state,
+        _owner(session, record, inventory),
+        sensitive,
+        record.document if xml else None,
+    )
+
+
+def _fields(record: Record, inventory: Inventory) -> tuple[dict[str, Any], Any]:
+    from kvmplan.kinds.context import HostContext
+    from kvmplan.kinds.mark import read_mark
+    from kvmplan.kinds.models import MODELS
+    from kvmplan.kinds.skeletons import skeletons
+    from kvmplan.mapping.document import parse
+    from kvmplan.mapping.lens import read
+    from kvmplan.mapping.model import secret_paths
+    from kvmplan.plan.intent import runtime_of
+
+    model, root = MODELS[record.address.kind], parse(record.document)
+    mark = read_mark(root)
+    context = HostContext(
+        skeletons(),
+        mark.keys if mark else {},
+        runtime_of(record, inventory.claim(record.address), {}),
+        volume_at=inventory.volume_by_path.get,
+    )
+    tree = read(model, root, context)
+    if isinstance(tree.get("metadata"), dict):
+        from kvmplan.kinds.mark import NAMESPACE
+
+        tree["metadata"].pop(NAMESPACE, None)
+    return tree, secret_paths(model, tree)
+
+
+def _owner(session: Session, record: Record, inventory: Inventory) -> str:
+    claim = inventory.claim(record.address)
+    if claim is not None and claim.key == record.key:
+        return f"owned by stack {session.desired.stack.name}"
+    other = inventory.other_owner(record.address, record.key)
+    return f"owned by stack {other}" if other else "not managed"
+
+
+def _json(shown: Any) -> dict[str, Any]:
+    from kvmplan.kinds.mark import applied_fields
+    from kvmplan.kinds.models import MODELS
+
+    return {
+        "address": str(shown.address),
+        "state": shown.state,
+        "ownership": shown.ownership,
+        "fields": applied_fields(MODELS[shown.address.kind], shown.fields),
+    }

@@ -1,0 +1,91 @@
+"""Arranging: the changes' steps in one order, numbered, each with the steps that come before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from kvmplan.address import Address
+from kvmplan.diagnostics import Diagnostics
+from kvmplan.kinds.verbs import Verb
+from kvmplan.plan.change import Action, Change, Step
+from kvmplan.plan.graph import FORWARD, REMOVE, Cycle, Node, order
+from kvmplan.spec.desired import Desired
+
+REMOVING = frozenset({Verb.UNDEFINE, Verb.DELETE_VOLUME})
+
+Edges = Mapping[Address, Iterable[Address]]
+
+
+def arrange(
+    changes: Mapping[Address, Change], depends: Edges, desired: Desired, found: Diagnostics
+) -> dict[Address, Change]:
+    """The changes with their steps numbered and tied together; unchanged where nothing is to do."""
+    parts = {node: steps for change in changes.values() for node, steps in _parts(change)}
+    if not parts:
+        return dict(changes)
+    try:
+        ordered = order(parts, _edges(parts, depends))
+    except Cycle as cycle:
+        _report(cycle, desired, found)
+        return {address: replace(change, steps=()) for address, change in changes.items()}
+    last: dict[Node, int] = {}
+    numbered: dict[Address, list[Step]] = {}
+    count = 0
+    for node in ordered.nodes:
+        after = tuple(sorted({last[before] for before in ordered.before[node]}))
+        for step in parts[node]:
+            count += 1
+            numbered.setdefault(node[0], []).append(replace(step, id=count, after=after))
+            after = (count,)
+        last[node] = count
+    return {
+        address: replace(change, steps=tuple(numbered.get(address, ())))
+        for address, change in changes.items()
+    }
+
+
+def _parts(change: Change) -> Iterable[tuple[Node, tuple[Step, ...]]]:
+    """A change's steps by part: what removes, and what makes or changes."""
+    if not change.steps:
+        return
+    if change.action is Action.DELETE:
+        yield (change.address, REMOVE), change.steps
+        return
+    if change.action is Action.REPLACE:
+        cut = next(n for n, step in enumerate(change.steps, 1) if step.verb in REMOVING)
+        yield (change.address, REMOVE), change.steps[:cut]
+        yield (change.address, FORWARD), change.steps[cut:]
+        return
+    yield (change.address, FORWARD), change.steps
+
+
+def _edges(parts: Mapping[Node, object], depends: Edges) -> Iterable[tuple[Node, Node]]:
+    """What is needed is made first and goes last; an object is removed before it is made again."""
+    for address, targets in depends.items():
+        for target in targets:
+            yield (target, FORWARD), (address, FORWARD)
+            yield (address, REMOVE), (target, REMOVE)
+            if (address, REMOVE) not in parts:
+                yield (address, FORWARD), (target, REMOVE)
+        yield (address, REMOVE), (address, FORWARD)
+
+
+def _report(cycle: Cycle, desired: Desired, found: Diagnostics) -> None:
+    """KVP121 at each reference of the circle."""
+    for source, target in zip(cycle.addresses, cycle.addresses[1:], strict=False):
+        resource = desired.resources.get(source)
+        places = (
+            [r.place for r in (*resource.references, *resource.depends_on) if r.target == target]
+            if resource
+            else []
+        )
+        place = places[0] if places else (resource.place if resource else None)
+        summary = f"references form a cycle: {cycle}"
+        found.error(
+            "KVP121",
+            summary,
+            place,
+            f"{source.short} refers to {target.short} here; break one of them",
+            source,
+        )

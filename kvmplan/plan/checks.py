@@ -1,0 +1,228 @@
+"""Checks of a plan: references to nothing, and conflicts that libvirt accepts and guests suffer from.
+
+Errors for what the plan creates, changes or starts; warnings for what it leaves alone.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from kvmplan.address import Address, Kind
+from kvmplan.diagnostics import Diagnostics, Place, Severity
+from kvmplan.inventory import EMPTY, Inventory
+from kvmplan.mapping.document import parse
+from kvmplan.plan.change import Action
+from kvmplan.plan.intent import Intent
+from kvmplan.plan.references import wanted
+from kvmplan.plan.users import Users
+from kvmplan.spec.desired import Resource
+
+
+def check_references(
+    resources: Mapping[Address, Resource],
+    inventories: Mapping[str, Inventory],
+    acting: Iterable[Address],
+    found: Diagnostics,
+) -> None:
+    """KVP120 for every reference that neither the specs nor the host can meet."""
+    active = set(acting)
+    for address, resource in resources.items():
+        places = {
+            reference.target: reference.place
+            for reference in (*resource.references, *resource.depends_on)
+        }
+        for target in wanted(resource):
+            inventory = inventories.get(target.host)
+            if target in resources or inventory is None or _is_there(target, inventory):
+                continue
+            severity = Severity.ERROR if address in active else Severity.WARNING
+            _missing(
+                severity,
+                address,
+                target,
+                places.get(target, resource.place),
+                resources,
+                inventory,
+                found,
+            )
+
+
+def _is_there(target: Address, inventory: Inventory) -> bool:
+    if inventory.exists(target):
+        return True
+    pool = inventory.record(Address(target.host, Kind.POOL, target.pool))
+    return target.kind is Kind.VOLUME and pool is not None and not pool.active
+
+
+def _missing(
+    severity: Severity,
+    address: Address,
+    target: Address,
+    place: Place | None,
+    resources: Mapping[Address, Resource],
+    inventory: Inventory,
+    found: Diagnostics,
+) -> None:
+    known = {
+        other.name for other in resources if other.kind is target.kind and other.host == target.host
+    }
+    known |= set(inventory.names.get(target.kind, EMPTY))
+    near = get_close_matches(target.name, sorted(known), n=3) or sorted(known)[:5]
+    hint = f"declare it, or use one of: {', '.join(near)}" if near else "declare it"
+    summary = (
+        f"{address.short} refers to {target.short}, which is neither in the specs nor on the host"
+    )
+    found.add(severity, "KVP120", summary, place, hint, address)
+
+
+class Conflicts:
+    """Looks for two things where there can be only one, on one host."""
+
+    def __init__(
+        self,
+        intents: Mapping[Address, Intent],
+        actions: Mapping[Address, Action],
+        found: Diagnostics,
+    ) -> None:
+        self._intents, self._actions, self._found = intents, actions, found
+
+    def check(self, host: str, inventory: Inventory, users: Users) -> None:
+        """Report MACs, disks, bridges and subnets that collide."""
+        domains = [i for i in self._of(Kind.DOMAIN) if i.address.host == host]
+        networks = [i for i in self._of(Kind.NETWORK) if i.address.host == host]
+        self._macs(domains, users)
+        self._disks(domains, users)
+        self._networks(networks, inventory)
+
+    def _of(self, kind: Kind) -> Iterator[Intent]:
+        return (intent for address, intent in self._intents.items() if address.kind is kind)
+
+    def _report(
+        self, code: str, intent: Intent, path: tuple[str, ...], summary: str, remedy: str
+    ) -> None:
+        acts = self._actions.get(intent.address, Action.NOOP) is not Action.NOOP
+        places = intent.resource.places
+        place = next(
+            (places[path[:n]] for n in range(len(path), 0, -1) if path[:n] in places),
+            intent.resource.place,
+        )
+        severity = Severity.ERROR if acts else Severity.WARNING
+        self._found.add(severity, code, summary, place, remedy, intent.address)
+
+    def _macs(self, domains: list[Intent], users: Users) -> None:
+        owners: dict[str, set[str]] = defaultdict(
+            set, {mac: set(names) for mac, names in users.macs.items()}
+        )
+        seen: dict[str, str] = {}
+        for intent in domains:
+            for key, nic in (intent.tree.get("interfaces") or {}).items():
+                mac, here = nic["mac"], f"{intent.address.name}.{key}"
+                others = owners[mac] - {intent.address.name}
+                other = seen.get(mac) or next(iter(sorted(others)), None)
+                if other is not None:
+                    summary = (
+                        f"{intent.address.short}: interface '{key}' has the MAC {mac} of {other}"
+                    )
+                    self._report(
+                        "KVP131",
+                        intent,
+                        ("interfaces", key, "mac"),
+                        summary,
+                        "give one of them another MAC",
+                    )
+                seen.setdefault(mac, here)
+
+    def _disks(self, domains: list[Intent], users: Users) -> None:
+        seen: dict[str, str] = {}
+        for intent in domains:
+            for target, disk in (intent.tree.get("disks") or {}).items():
+                source = disk.get("volume") or disk.get("file") or disk.get("block")
+                if (
+                    not source
+                    or disk.get("shareable")
+                    or disk.get("readonly")
+                    or disk.get("device") == "cdrom"
+                ):
+                    continue
+                here = f"{intent.address.short} ({target})"
+                uses = (*users.volumes.get(source, ()), *users.paths.get(source, ()))
+                others = {
+                    u.domain
+                    for u in uses
+                    if u.domain != intent.address.name and u.top and not u.shared
+                }
+                others = {
+                    name for name in others if not self._leaves(intent.address.host, name, source)
+                }
+                other = seen.get(source) or next(
+                    (f"domain.{name}" for name in sorted(others)), None
+                )
+                if other is not None:
+                    summary = f"{here} uses {source}, which {other} uses already"
+                    remedy = "give each its own disk, or set `shareable: true` on both"
+                    self._report("KVP132", intent, ("disks", target), summary, remedy)
+                seen.setdefault(source, here)
+
+    def _leaves(self, host: str, domain: str, source: str) -> bool:
+        """Whether this plan's specs take the disk away from its present user."""
+        intent = self._intents.get(Address(host, Kind.DOMAIN, domain))
+        if intent is None or "disks" not in intent.tree:
+            return False
+        return all(
+            source not in (d.get("volume"), d.get("file"), d.get("block"))
+            for d in intent.tree["disks"].values()
+        )
+
+    def _networks(self, networks: list[Intent], inventory: Inventory) -> None:
+        bridges: dict[str, str] = {}
+        subnets: list[tuple[Any, str]] = []
+        ours = {intent.address for intent in networks}
+        for address, record in sorted(inventory.records.items()):
+            if address.kind is Kind.NETWORK and address not in ours:
+                root = parse(record.document)
+                bridge = root.find("bridge")
+                if bridge is not None and _owns_bridge(root.find("forward")):
+                    bridges[bridge.get("name", "")] = address.short
+                subnets += [(subnet, address.short) for subnet in _live_subnets(root)]
+        for intent in networks:
+            self._bridge(intent, bridges)
+            self._subnets(intent, subnets)
+
+    def _bridge(self, intent: Intent, bridges: dict[str, str]) -> None:
+        name = (intent.tree.get("bridge") or {}).get("name")
+        mode = (intent.tree.get("forward") or {}).get("mode") or "nat"
+        if name is None or mode == "bridge":
+            return
+        if name in bridges:
+            summary = f"{intent.address.short} wants the bridge {name}, which is {bridges[name]}'s"
+            self._report("KVP133", intent, ("bridge",), summary, "choose another bridge name")
+        bridges.setdefault(name, intent.address.short)
+
+    def _subnets(self, intent: Intent, subnets: list[tuple[Any, str]]) -> None:
+        for key in intent.tree.get("ips") or {}:
+            subnet = ipaddress.ip_interface(key).network
+            for other, owner in subnets:
+                if (
+                    owner != intent.address.short
+                    and other.version == subnet.version
+                    and other.overlaps(subnet)
+                ):
+                    summary = f"{intent.address.short}: {subnet} overlaps {other} of {owner}"
+                    self._report("KVP134", intent, ("ips", key), summary, "choose another subnet")
+            subnets.append((subnet, intent.address.short))
+
+
+def _owns_bridge(forward: Any) -> bool:
+    return forward is None or forward.get("mode") in (None, "nat", "route", "open")
+
+
+def _live_subnets(root: Any) -> Iterator[Any]:
+    for node in root.iterfind("ip"):
+        address = node.get("address")
+        prefix = node.get("prefix") or node.get("netmask")
+        if address and prefix:
+            yield ipaddress.ip_interface(f"{address}/{prefix}").network

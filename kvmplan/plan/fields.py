@@ -1,0 +1,184 @@
+"""Field changes: what differs, whom it disturbs, and whether someone changed it by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kvmplan.address import Kind
+from kvmplan.diff import at, diff
+from kvmplan.kinds.mark import applied_fields
+from kvmplan.kinds.verbs import Verb
+from kvmplan.mapping.impact import Impact
+from kvmplan.mapping.lens import read
+from kvmplan.mapping.markers import Items, Runtime
+from kvmplan.mapping.model import Mapped, chain, strategy_of
+from kvmplan.mapping.strategy import Effect, Situation
+from kvmplan.plan.change import FieldChange, Path
+from kvmplan.plan.intent import Intent
+from kvmplan.plan.members import scope
+
+Tree = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """How an object differs from what is wanted.
+
+    Attributes:
+        changes: what will be changed.
+        notes: sentences on birth fields that differ and are left alone.
+        unlisted: members of managed collections that were never ours.
+    """
+
+    changes: tuple[FieldChange, ...]
+    notes: tuple[str, ...]
+    unlisted: tuple[Path, ...]
+
+
+NOTHING = Compared((), (), ())
+
+
+def compare(intent: Intent, facts: Any, running: Tree | None) -> Compared:
+    """The differences between what is and what is wanted, each with its effect.
+
+    Args:
+        intent: both sides; `intent.live` is not None.
+        facts: the host's.
+        running: the running fields, of an active object.
+    """
+    live, tree = intent.live or {}, intent.tree
+    if live == tree:
+        return NOTHING
+    lifecycle = intent.resource.lifecycle
+    scoped, unlisted = scope(
+        intent.model, live, tree, intent.applied, remove_unlisted=lifecycle.unlisted == "remove"
+    )
+    changes: list[FieldChange] = []
+    notes: list[str] = []
+    for path, before, after in diff(scoped, tree):
+        if _ignored(path, lifecycle.ignore_changes):
+            continue
+        effect = _effect(intent, path, before, after, facts, running)
+        if effect.noted:
+            notes.append(_birth_note(intent, path, before, after))
+            continue
+        changes.append(_change(intent, path, before, after, effect))
+    return Compared(tuple(changes), tuple(notes), tuple(unlisted))
+
+
+def running_tree(intent: Intent) -> Tree | None:
+    """The fields of the running document, in the shape of what is wanted; None if nothing runs."""
+    from kvmplan.mapping.document import parse
+
+    record = intent.record
+    if record is None or not record.active or record.running is None or intent.context is None:
+        return None
+    return read(intent.model, parse(record.running), intent.context, intent.tree)
+
+
+def pending(intent: Intent, running: Tree | None) -> tuple[FieldChange, ...]:
+    """Where the running definition differs from the persistent one, in declared fields."""
+    if running is None or intent.live is None or running == intent.live:
+        return ()
+    found = []
+    for path, before, after in diff(running, intent.live):
+        links = chain(intent.model, path)
+        if isinstance(links[-1].place, Runtime) or not all(link.compared_running for link in links):
+            continue
+        sensitive = any(link.secret for link in links)
+        found.append(FieldChange(path, before, after, Impact.NEXT_BOOT, sensitive=sensitive))
+    return tuple(found)
+
+
+def _ignored(path: Path, ignored: Iterable[Path]) -> bool:
+    return any(path[: len(prefix)] == prefix for prefix in ignored)
+
+
+def _effect(
+    intent: Intent, path: Path, before: Any, after: Any, facts: Any, running: Tree | None
+) -> Effect:
+    links = chain(intent.model, path)
+    if isinstance(links[-1].place, Runtime):
+        return _runtime_effect(links[-1].place.name, path, before, after, facts)
+    strategy = strategy_of(intent.model, path, added=before is None, removed=after is None)
+    if strategy is None:
+        return Effect(Impact.NEXT_BOOT)
+    situation = Situation(path, before, after, intent.live or {}, running, intent.tree, facts)
+    effect = strategy(situation)
+    record = intent.record
+    if (
+        record is not None
+        and record.address.kind in RUNNING_KINDS
+        and not record.active
+        and not effect.noted
+    ):
+        return Effect(Impact.NEXT_BOOT)
+    return effect
+
+
+RUNNING_KINDS = (Kind.DOMAIN, Kind.NETWORK)
+"""Kinds whose definition and running object are two things."""
+
+
+def _runtime_effect(name: str, path: Path, before: Any, after: Any, facts: Any) -> Effect:
+    match name, after:
+        case "clone", _:
+            return Effect(Impact.NONE, noted=True)
+        case "active", True:
+            return Effect(Impact.START, Verb.START)
+        case "active", _:
+            return Effect(Impact.STOP, Verb.STOP)
+        case "state", "running":
+            return (
+                Effect(Impact.LIVE, Verb.RESUME)
+                if before == "paused"
+                else Effect(Impact.START, Verb.START)
+            )
+        case "state", _:
+            return Effect(Impact.STOP, Verb.SHUTDOWN)
+        case _:
+            return Effect(Impact.LIVE, Verb.SET_AUTOSTART)
+
+
+def _change(intent: Intent, path: Path, before: Any, after: Any, effect: Effect) -> FieldChange:
+    return FieldChange(
+        path=path,
+        before=before,
+        after=after,
+        impact=effect.impact,
+        fallback=effect.fallback,
+        reason=effect.reason,
+        sensitive=any(link.secret for link in chain(intent.model, path)),
+        drift=_is_drift(intent, path, before, after),
+        verb=Verb(effect.verb) if effect.verb else None,
+    )
+
+
+def _is_drift(intent: Intent, path: Path, before: Any, after: Any) -> bool:
+    """Whether the spec still says what was applied, and the host says something else."""
+    applied = intent.applied
+    if applied is None or any(link.secret for link in chain(intent.model, path)):
+        return False
+    past = at(applied, path)
+    if past is None:
+        return False
+    wanted = at(applied_fields(intent.model, intent.tree), path)
+    return bool(past == wanted)
+
+
+def _birth_note(intent: Intent, path: Path, before: Any, after: Any) -> str:
+    from kvmplan.kinds import describe
+
+    kind, name = intent.address.kind, ".".join(path)
+    was, says = describe(kind, path, before), describe(kind, path, after)
+    return f"{name}: born from {was}, the spec says {says}; --replace {intent.address.short} acts"
+
+
+def ends_at_member(model: type[Mapped], path: Path) -> bool:
+    """Whether a path names a whole member of a collection."""
+    links = chain(model, path)
+    return isinstance(links[-1].place, Items) and len(path) == sum(
+        2 if isinstance(link.place, Items) else 1 for link in links
+    )

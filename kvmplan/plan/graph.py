@@ -1,0 +1,98 @@
+"""The graph: in which order things happen. The one user of networkx.
+
+Nodes are (address, part): what makes or changes an object goes forward, what removes it backward.
+Edges come from references: of the specs for what is made, of the live documents for what goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from kvmplan.address import Address
+
+FORWARD, REMOVE = "forward", "remove"
+Node = tuple[Address, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order of nodes, and for each the nodes that must be over before it begins."""
+
+    nodes: tuple[Node, ...]
+    before: Mapping[Node, tuple[Node, ...]]
+
+
+class Cycle(Exception):
+    """References that lead back to where they started: no order exists.
+
+    `addresses` is the cycle, its first member repeated at the end.
+    """
+
+    def __init__(self, addresses: tuple[Address, ...]) -> None:
+        self.addresses = addresses
+        super().__init__(" -> ".join(address.short for address in addresses))
+
+
+def order(nodes: Iterable[Node], edges: Iterable[tuple[Node, Node]]) -> Order:
+    """A deterministic topological order.
+
+    Args:
+        nodes: all that will be done.
+        edges: (first, then) pairs; those that name other nodes are ignored.
+
+    Raises:
+        Cycle: there is no order.
+    """
+    import networkx as nx
+
+    graph: nx.DiGraph[Node] = nx.DiGraph()
+    graph.add_nodes_from(nodes)
+    graph.add_edges_from(edge for edge in edges if edge[0] in graph and edge[1] in graph)
+    try:
+        ordered = tuple(nx.lexicographical_topological_sort(graph))
+    except nx.NetworkXUnfeasible as error:
+        links = nx.find_cycle(graph)
+        raise Cycle((*(link[0][0] for link in links), links[0][0][0])) from error
+    return Order(ordered, {node: tuple(sorted(graph.predecessors(node))) for node in ordered})
+
+
+def cycles(references: Mapping[Address, Iterable[Address]]) -> list[tuple[Address, ...]]:
+    """Every independent cycle among references, for `validate`; cheap when there is none."""
+    edges = {
+        source: [t for t in targets if t in references] for source, targets in references.items()
+    }
+    edges = {source: targets for source, targets in edges.items() if targets}
+    if not edges or not _might_cycle(edges):
+        return []
+    import networkx as nx
+
+    graph: nx.DiGraph[Address] = nx.DiGraph(edges)
+    return [
+        _circle(sorted(part), graph)
+        for part in nx.strongly_connected_components(graph)
+        if _loops(part, graph)
+    ]
+
+
+def _might_cycle(edges: Mapping[Address, list[Address]]) -> bool:
+    """Whether peeling off what leads nowhere leaves anything."""
+    rest = dict(edges)
+    while True:
+        kept = {source: [t for t in targets if t in rest] for source, targets in rest.items()}
+        kept = {source: targets for source, targets in kept.items() if targets}
+        if len(kept) == len(rest):
+            return bool(kept)
+        rest = kept
+
+
+def _loops(part: set[Address], graph: object) -> bool:
+    node = next(iter(part))
+    return len(part) > 1 or graph.has_edge(node, node)  # type: ignore[attr-defined]
+
+
+def _circle(part: list[Address], graph: object) -> tuple[Address, ...]:
+    import networkx as nx
+
+    links = nx.find_cycle(graph.subgraph(part), part[0])  # type: ignore[attr-defined]
+    return (*(link[0] for link in links), links[0][0])

@@ -1,0 +1,173 @@
+"""Guards: what apply refuses before its first write. Shown by plan, one small class each.
+
+libvirt hardly guards anything itself: it deletes disks under running guests and destroys networks
+in use. A guard sees one change and the whole situation, and answers with a refusal or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+from kvmplan.address import Address, Kind
+from kvmplan.inventory import Inventory
+from kvmplan.mapping.impact import Impact
+from kvmplan.plan.change import Action, Change, Guarded
+from kvmplan.plan.options import PlanOptions
+from kvmplan.plan.users import Users
+from kvmplan.spec.desired import Resource
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that a guard may look at.
+
+    Attributes:
+        changes: every change of the plan.
+        users: host -> who uses what there.
+        detached: paths of domains and volumes that this plan separates, as (domain, volume name).
+    """
+
+    changes: Mapping[Address, Change]
+    resources: Mapping[Address, Resource]
+    inventories: Mapping[str, Inventory]
+    users: Mapping[str, Users]
+    options: PlanOptions
+    detached: frozenset[tuple[Address, str]] = field(default_factory=frozenset)
+
+    def goes(self, address: Address) -> bool:
+        """Whether this plan deletes an object (or replaces it)."""
+        change = self.changes.get(address)
+        return change is not None and change.action in (Action.DELETE, Action.REPLACE)
+
+    def domain(self, host: str, name: str) -> Address:
+        """A domain's address on a host."""
+        return Address(host, Kind.DOMAIN, name)
+
+
+class Guard(Protocol):
+    """One safety rule."""
+
+    code: ClassVar[str]
+
+    def check(self, change: Change, scene: Scene) -> Guarded | None:
+        """A refusal, or nothing."""
+        ...
+
+
+class PreventDestroy:
+    """What is protected is not deleted or replaced, also when its line has left the spec."""
+
+    code: ClassVar[str] = "KVP210"
+
+    def check(self, change: Change, scene: Scene) -> Guarded | None:
+        """Refuse deletes of protected objects."""
+        if change.action not in (Action.DELETE, Action.REPLACE):
+            return None
+        resource = scene.resources.get(change.address)
+        claim = scene.inventories[change.address.host].claim(change.address)
+        protected = (
+            resource.lifecycle.prevent_destroy if resource else claim is not None and claim.protect
+        )
+        if not protected:
+            return None
+        summary = f"{change.address.short} has prevent_destroy and would be deleted"
+        remedy = "apply it with `lifecycle: {prevent_destroy: false}` first, or --exclude it"
+        return Guarded(self.code, change.address, summary, remedy)
+
+
+class DataLoss:
+    """Bytes are lost only where the user has written so for this address."""
+
+    code: ClassVar[str] = "KVP211"
+
+    def check(self, change: Change, scene: Scene) -> Guarded | None:
+        """Refuse data loss without its word."""
+        if change.impact is not Impact.DATA_LOSS or scene.options.allows_data_loss(change.address):
+            return None
+        what = (
+            "would be deleted with all its bytes"
+            if scene.goes(change.address)
+            else "would lose bytes"
+        )
+        shrink = next((f for f in change.fields if f.impact is Impact.DATA_LOSS), None)
+        reason = f": {shrink.reason}" if shrink and shrink.reason else ""
+        remedy = f"--allow-data-loss {change.address.short} if that is meant"
+        return Guarded(self.code, change.address, f"{change.address.short} {what}{reason}", remedy)
+
+
+class InUse:
+    """What anything outside the plan uses is not deleted or stopped; the users are named."""
+
+    code: ClassVar[str] = "KVP212"
+
+    def check(self, change: Change, scene: Scene) -> Guarded | None:
+        """Refuse deletes and stops under users that stay."""
+        users = sorted(set(self._users(change, scene)))
+        if not users:
+            return None
+        verb = "deleted" if scene.goes(change.address) else "stopped"
+        summary = f"{change.address.short} cannot be {verb}: used by {', '.join(users)}"
+        remedy = "take it out of use first, or let the same plan remove its users"
+        return Guarded(self.code, change.address, summary, remedy)
+
+    def _users(self, change: Change, scene: Scene) -> Iterator[str]:
+        address, users = change.address, scene.users[change.address.host]
+        removed = scene.goes(address)
+        stopped = any(f.path == ("active",) and f.after is False for f in change.fields)
+        if not (removed or stopped):
+            return
+        if address.kind is Kind.NETWORK:
+            names = users.networks if removed else users.running_networks
+            yield from self._domains(names.get(address.name, ()), address, scene)
+        elif address.kind is Kind.VOLUME:
+            uses = users.volumes.get(address.name, ())
+            yield from self._domains((use.domain for use in uses), address, scene)
+            record = scene.inventories[address.host].record(address)
+            for overlay in users.overlays.get(record.key if record else "", ()):
+                if not scene.goes(Address(address.host, Kind.VOLUME, overlay)):
+                    yield f"volume.{overlay}"
+        elif address.kind is Kind.POOL and removed:
+            for volume, uses in users.volumes.items():
+                if volume.partition("/")[0] == address.name:
+                    yield from self._domains((use.domain for use in uses), address, scene)
+
+    def _domains(self, names: Iterable[str], used: Address, scene: Scene) -> Iterator[str]:
+        for name in names:
+            domain = scene.domain(used.host, name)
+            if not scene.goes(domain) and (domain, used.name) not in scene.detached:
+                yield domain.short
+
+
+class UnknownUsers:
+    """A volume whose pool is off cannot be seen: it is not deleted on a guess."""
+
+    code: ClassVar[str] = "KVP213"
+
+    def check(self, change: Change, scene: Scene) -> Guarded | None:
+        """Refuse deletes of volumes that could not be read."""
+        address = change.address
+        if address.kind is not Kind.VOLUME or not scene.goes(address):
+            return None
+        pool = Address(address.host, Kind.POOL, address.pool)
+        record = scene.inventories[address.host].record(pool)
+        if record is None or record.active:
+            return None
+        summary = (
+            f"{address.short} cannot be deleted: its pool is not active, so its users are unknown"
+        )
+        return Guarded(self.code, address, summary, f"start {pool.short} first")
+
+
+GUARDS: tuple[Guard, ...] = (PreventDestroy(), DataLoss(), InUse(), UnknownUsers())
+"""All guards, in the order they are asked."""
+
+
+def refusals(scene: Scene) -> tuple[Guarded, ...]:
+    """Everything that stands against a plan."""
+    acting = [
+        change for _, change in sorted(scene.changes.items()) if change.action is not Action.NOOP
+    ]
+    found = (guard.check(change, scene) for change in acting for guard in GUARDS)
+    return tuple(refusal for refusal in found if refusal is not None)

@@ -1,0 +1,150 @@
+"""Intents: what one resource shall be, beside what it is, in the same shape and ready to compare.
+
+Pairing by address has happened; here a desired object meets its live document: names of NICs are
+paired with MACs, `!default` and followers get their values, and both sides become trees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lxml.etree import _Element as Element
+
+from kvmplan.address import Address, Kind
+from kvmplan.inventory import Claim, Inventory, Record, State
+from kvmplan.kinds.context import HostContext
+from kvmplan.kinds.mark import Mark, Names, is_ours, read_mark
+from kvmplan.kinds.models import MODELS
+from kvmplan.mapping.complete import complete
+from kvmplan.mapping.document import parse
+from kvmplan.mapping.lens import read
+from kvmplan.mapping.model import Mapped, declared
+from kvmplan.plan.born import Births
+from kvmplan.plan.names import pair_names
+from kvmplan.spec.desired import Resource
+
+Tree = dict[str, Any]
+
+STATES = {State.CRASHED: "stopped"}
+ENFORCED = {"active": True}
+"""The one standing default, of networks and pools."""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """One resource, wanted and found.
+
+    Attributes:
+        resource: the spec's resource.
+        model: its kind's model.
+        tree: all that is wanted, defaults and followers worked out.
+        live: the same fields as they are in the persistent document; None if it does not exist.
+        root: the persistent document; for reading only.
+        names: the user's names of NICs, by MAC.
+        context: what reading and writing this object's document needs.
+    """
+
+    resource: Resource
+    model: type[Mapped]
+    tree: Tree
+    record: Record | None = None
+    live: Tree | None = None
+    root: Element | None = None
+    mark: Mark | None = None
+    claim: Claim | None = None
+    ours: bool = False
+    names: Names = field(default_factory=dict)
+    context: HostContext | None = None
+
+    @property
+    def address(self) -> Address:
+        """Whose intent it is."""
+        return self.resource.address
+
+    @property
+    def applied(self) -> Mapping[str, Any] | None:
+        """The declared fields last applied by this stack; None if unknown."""
+        if self.mark is not None:
+            return self.mark.applied
+        return self.claim.applied if self.claim is not None and self.ours else None
+
+
+def runtime_of(record: Record, claim: Claim | None, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of an object that its document does not hold, by the names of `Runtime` fields."""
+    born = claim.born if claim is not None else wanted
+    return {
+        "active": record.active,
+        "autostart": record.autostart,
+        "state": STATES.get(record.state, record.state.value),
+        "clone": born.get("clone", wanted.get("clone") if claim is None else None),
+    }
+
+
+def is_claimed(
+    record: Record, claim: Claim | None, inventory: Inventory, mark: Mark | None, stack: str
+) -> bool:
+    """Whether the object is ours: claimed, and the same object as then.
+
+    Without secrets (libvirt's test driver) there are no claims; there a mark has to do, and what
+    cannot be marked counts as ours. Nothing is deleted on such a connection.
+    """
+    if not inventory.facts.has_secrets:
+        return mark is not None or record.address.kind in (Kind.POOL, Kind.VOLUME)
+    return claim is not None and claim.key in (record.key, "")
+
+
+def intend(resource: Resource, inventory: Inventory, stack: str, births: Births) -> Intent:
+    """Bring a resource and what is live of it into one shape."""
+    model = MODELS[resource.address.kind]
+    tree = declared(resource.model)
+    if resource.address.kind in (Kind.NETWORK, Kind.POOL):
+        tree = {**ENFORCED, **tree}
+    tree = births.with_defaults(resource, tree)
+    record = inventory.record(resource.address)
+    if record is None:
+        return _new(resource, model, tree, inventory, stack, births)
+    root = parse(record.document)
+    claim = inventory.claim(resource.address)
+    mark = read_mark(root)
+    if not is_ours(mark, stack, resource.address.name, record.key):
+        mark = None
+    context = births.context(inventory, runtime=runtime_of(record, claim, tree))
+    tree, names = pair_names(model, tree, root, mark, context, stack, resource.address)
+    context = births.context(inventory, runtime=context.runtime, names=names)
+    like = complete(model, tree, None)
+    live = read(model, root, context, like)
+    return Intent(
+        resource=resource,
+        model=model,
+        tree=complete(model, tree, live),
+        record=record,
+        live=live,
+        root=root,
+        mark=mark,
+        claim=claim,
+        ours=is_claimed(record, claim, inventory, mark, stack),
+        names=names,
+        context=context,
+    )
+
+
+def _new(
+    resource: Resource,
+    model: type[Mapped],
+    tree: Tree,
+    inventory: Inventory,
+    stack: str,
+    births: Births,
+) -> Intent:
+    context = births.context(inventory)
+    tree, names = pair_names(model, tree, None, None, context, stack, resource.address)
+    return Intent(
+        resource=resource,
+        model=model,
+        tree=complete(model, tree, None),
+        claim=inventory.claim(resource.address),
+        names=names,
+        context=births.context(inventory, names=names),
+    )

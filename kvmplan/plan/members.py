@@ -1,0 +1,92 @@
+"""Membership: which members of a collection are ours, gone from the spec, or nobody's we know.
+
+Three ways: what is wanted, what is live, what was applied last. In the spec and not live: added.
+Live, applied by this stack earlier, gone from the spec: removed. Live and never ours: unlisted,
+kept and reported. A field that was applied and has left the spec is released: it keeps its value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kvmplan.mapping.markers import Foreign, Items, Pairs
+from kvmplan.mapping.model import Mapped, bindings
+
+Path = tuple[str, ...]
+Tree = Mapping[str, Any]
+
+
+def scope(
+    model: type[Mapped],
+    live: Tree,
+    desired: Tree,
+    applied: Tree | None,
+    *,
+    remove_unlisted: bool,
+    at: Path = (),
+) -> tuple[dict[str, Any], list[Path]]:
+    """The live tree without members that are nobody's business, and the paths of the unlisted ones."""
+    kept: dict[str, Any] = dict(live)
+    unlisted: list[Path] = []
+    for name, wanted in desired.items():
+        binding, here = bindings(model)[name], live.get(name)
+        if not isinstance(here, Mapping) or not isinstance(wanted, Mapping):
+            continue
+        past = (applied or {}).get(name) or {}
+        path = (*at, name)
+        if isinstance(binding.place, Items | Pairs | Foreign):
+            kept[name], strangers = _members(here, wanted, past, remove_unlisted)
+            unlisted += [(*path, key) for key in strangers]
+        if binding.item is None:
+            continue
+        if isinstance(binding.place, Items):
+            for key in wanted.keys() & kept[name].keys():
+                kept[name][key], inner = scope(
+                    binding.item,
+                    kept[name][key],
+                    wanted[key],
+                    past.get(key),
+                    remove_unlisted=remove_unlisted,
+                    at=(*path, key),
+                )
+                unlisted += inner
+        else:
+            kept[name], inner = scope(
+                binding.item, here, wanted, past, remove_unlisted=remove_unlisted, at=path
+            )
+            unlisted += inner
+    return kept, sorted(unlisted)
+
+
+def _members(
+    live: Tree, wanted: Tree, applied: Any, remove_unlisted: bool
+) -> tuple[dict[str, Any], list[str]]:
+    ours = set(applied) if isinstance(applied, Mapping) else set()
+    strangers = [
+        key for key in live if key not in wanted and key not in ours and not remove_unlisted
+    ]
+    return {key: value for key, value in live.items() if key not in strangers}, strangers
+
+
+def released(model: type[Mapped], desired: Tree, applied: Tree, at: Path = ()) -> Iterator[Path]:
+    """The paths that were applied earlier and have left the spec.
+
+    A member that has left a collection is not released but removed, while the collection is there.
+    """
+    for name, past in applied.items():
+        binding = bindings(model).get(name)
+        if binding is None:
+            continue
+        path = (*at, name)
+        if name not in desired:
+            yield path
+            continue
+        wanted = desired[name]
+        if binding.item is None or not isinstance(past, Mapping) or not isinstance(wanted, Mapping):
+            continue
+        if isinstance(binding.place, Items):
+            for key in past.keys() & wanted.keys():
+                yield from released(binding.item, wanted[key], past[key], (*path, key))
+        else:
+            yield from released(binding.item, wanted, past, path)

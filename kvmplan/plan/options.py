@@ -1,0 +1,34 @@
+"""What the user allows and asks of a plan, beyond the specs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kvmplan.address import Address
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """Flags that change a plan. Patterns are shell globs over addresses."""
+
+    destroy: bool = False
+    targets: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+    replace: tuple[str, ...] = ()
+    adopt: bool = False
+    allow_data_loss: tuple[str, ...] = ()
+    allow_restart: tuple[str, ...] = ()
+
+    def allows_data_loss(self, address: Address) -> bool:
+        """Whether the user wrote that this object's bytes may be lost."""
+        return named(address, self.allow_data_loss)
+
+    def replaces(self, address: Address) -> bool:
+        """Whether the user asked for a replacement."""
+        return named(address, self.replace)
+
+
+def named(address: Address, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns names the address."""
+    return any(address.matches(pattern) for pattern in patterns)

@@ -1,0 +1,488 @@
+"""The planner: from specs and inventories to a plan. Pure but for one question back to the host:
+
+when something will change, the reader is asked to complete the inventory with all domains, so that
+users and conflicts are known. A plan that changes nothing never needs that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kvmplan.address import Address, Kind
+from kvmplan.diagnostics import Diagnostics
+from kvmplan.inventory import Inventory, Record, State
+from kvmplan.kinds.mark import applied_fields
+from kvmplan.kinds.verbs import Verb
+from kvmplan.mapping.document import digest
+from kvmplan.mapping.impact import Impact, worst
+from kvmplan.mapping.model import secret_paths
+from kvmplan.plan import steps
+from kvmplan.plan.arrange import arrange
+from kvmplan.plan.born import Births
+from kvmplan.plan.change import (
+    Action,
+    Change,
+    FieldChange,
+    Pending,
+    Plan,
+    Precondition,
+    Reason,
+    Released,
+    Step,
+    Unlisted,
+)
+from kvmplan.plan.checks import Conflicts, check_references
+from kvmplan.plan.fields import NOTHING, Compared, compare, pending, running_tree
+from kvmplan.plan.guards import Scene, refusals
+from kvmplan.plan.intent import Intent, intend, is_claimed
+from kvmplan.plan.members import released
+from kvmplan.plan.options import PlanOptions, named
+from kvmplan.plan.references import found as live_references
+from kvmplan.plan.references import wanted
+from kvmplan.plan.steps import Draft
+from kvmplan.plan.users import Users, running_disk, users_of
+from kvmplan.spec.desired import Desired
+
+Complete = Callable[[str, Inventory], Inventory]
+"""Host name and inventory -> the inventory with all domains of the host read."""
+
+WAITING = frozenset({("vcpus", "current"), ("memory", "current")})
+"""Fields that a running guest follows in its own time."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan and what its steps are carried out from.
+
+    Attributes:
+        intents: every wanted resource beside its live object.
+        births: makes documents of new objects.
+        inventories: what the plan was made from.
+    """
+
+    plan: Plan
+    intents: Mapping[Address, Intent]
+    births: Births
+    inventories: Mapping[str, Inventory]
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A change while the plan is being made."""
+
+    address: Address
+    action: Action
+    reason: Reason = Reason.NONE
+    intent: Intent | None = None
+    record: Record | None = None
+    compared: Compared = NOTHING
+
+
+class Planner:
+    """Makes one plan."""
+
+    def __init__(
+        self,
+        desired: Desired,
+        inventories: Mapping[str, Inventory],
+        skeleton: Callable[..., Any],
+        options: PlanOptions,
+        complete: Complete,
+        created: str = "",
+    ) -> None:
+        self._desired, self._inventories = desired, dict(inventories)
+        self._skeleton, self._options, self._complete = skeleton, options, complete
+        self._created = created
+        self._births = Births(skeleton, desired, self._inventories)
+        self._found = Diagnostics()
+        self._intents: dict[Address, Intent] = {}
+        self._pending: list[Pending] = []
+        self._unlisted: list[Unlisted] = []
+        self._released: list[Released] = []
+
+    def plan(self) -> Planned:
+        """Pair, compare, check, guard, order."""
+        drafts = self._deletions() if self._options.destroy else self._wanted()
+        drafts = [self._targeted(draft) for draft in drafts]
+        acting = [draft for draft in drafts if draft.action is not Action.NOOP]
+        users: dict[str, Users] = {}
+        if acting:
+            users = self._look_around({draft.address.host for draft in acting})
+        self._check(acting, users)
+        changes = {draft.address: self._change(draft, users) for draft in drafts}
+        changes = arrange(changes, self._edges(acting), self._desired, self._found)
+        return Planned(self._finish(changes, users), self._intents, self._births, self._inventories)
+
+    # ------------------------------------------------------------------ what happens to each resource
+
+    def _wanted(self) -> list[_Draft]:
+        drafts = []
+        for address in sorted(self._desired.resources):
+            inventory = self._inventories.get(address.host)
+            if inventory is not None:
+                drafts.append(self._judge(address, inventory))
+        return drafts
+
+    def _judge(self, address: Address, inventory: Inventory) -> _Draft:
+        resource = self._desired.resources[address]
+        intent = intend(resource, inventory, self._desired.stack.uid, self._births)
+        self._intents[address] = intent
+        record = intent.record
+        if record is None:
+            return _Draft(address, Action.CREATE, intent=intent)
+        running = running_tree(intent)
+        compared = compare(intent, inventory.facts, running)
+        changes = bool(compared.changes)
+        owner = inventory.other_owner(address, record.key)
+        if owner is not None:
+            self._of_another_stack(intent, owner)
+            return _Draft(address, Action.NOOP, intent=intent, record=record)
+        if not intent.ours:
+            return self._not_ours(intent, record, compared)
+        self._note(intent, compared, running)
+        if self._options.replaces(address):
+            return _Draft(address, Action.REPLACE, Reason.REQUESTED, intent, record)
+        if (
+            intent.claim is not None
+            and intent.claim.phase == "creating"
+            and address.kind is Kind.VOLUME
+        ):
+            return _Draft(address, Action.REPLACE, Reason.TORN, intent, record)
+        if changes and not self._state_is_safe(intent, record, compared):
+            return _Draft(
+                address,
+                Action.NOOP,
+                intent=intent,
+                record=record,
+                compared=replace(compared, changes=()),
+            )
+        action = Action.UPDATE if changes else Action.NOOP
+        return _Draft(address, action, Reason.NONE, intent, record, compared)
+
+    def _not_ours(self, intent: Intent, record: Record, compared: Compared) -> _Draft:
+        address = intent.address
+        if self._options.adopt:
+            return _Draft(address, Action.UPDATE, Reason.ADOPT, intent, record, compared)
+        if not compared.changes:
+            return _Draft(address, Action.NOOP, Reason.UNOWNED, intent, record, compared)
+        names = ", ".join(change.name for change in compared.changes[:5])
+        summary = f"{address.short} exists, is not owned by this stack, and differs in {names}"
+        remedy = "--adopt takes it over and applies the spec; or write what it is"
+        self._found.error("KVP220", summary, intent.resource.place, remedy, address)
+        return _Draft(address, Action.NOOP, Reason.UNOWNED, intent, record)
+
+    def _of_another_stack(self, intent: Intent, owner: str) -> None:
+        summary = f"{intent.address.short} belongs to the stack '{owner}'"
+        remedy = "take it out of this stack, or `kvmplan forget` it there first"
+        self._found.error("KVP221", summary, intent.resource.place, remedy, intent.address)
+
+    def _state_is_safe(self, intent: Intent, record: Record, compared: Compared) -> bool:
+        """Whether a guest can be brought to its wanted state: one stopped by an error is not resumed."""
+        wants = next((change for change in compared.changes if change.path == ("state",)), None)
+        if (
+            wants is None
+            or wants.after != "running"
+            or record.state not in (State.PAUSED, State.SUSPENDED)
+        ):
+            return True
+        if record.state is State.PAUSED and record.reason in ("", "user", "unknown"):
+            return True
+        why = (
+            "it suspended itself"
+            if record.state is State.SUSPENDED
+            else f"it was paused by {record.reason}"
+        )
+        summary = f"{intent.address.short} is not running: {why}, which kvmplan never resumes"
+        remedy = "find the cause, then resume it: virsh resume, or virsh dompmwakeup"
+        self._found.error("KVP230", summary, intent.resource.place, remedy, intent.address)
+        return False
+
+    def _note(self, intent: Intent, compared: Compared, running: Any) -> None:
+        address = intent.address
+        self._unlisted += [Unlisted(address, path) for path in compared.unlisted]
+        if intent.applied is not None:
+            known = applied_fields(intent.model, intent.tree)
+            if known != intent.applied:
+                self._released += [
+                    Released(address, p) for p in released(intent.model, known, intent.applied)
+                ]
+        fields = pending(intent, running)
+        if compared.changes:
+            touched = {change.path for change in compared.changes}
+            fields = tuple(field for field in fields if field.path not in touched)
+        for waiting in (False, True):
+            part = tuple(field for field in fields if (field.path in WAITING) is waiting)
+            if part:
+                self._pending.append(Pending(address, part, waiting))
+
+    def _deletions(self) -> list[_Draft]:
+        """Everything that is claimed and still the same object."""
+        drafts = []
+        for host, inventory in sorted(self._inventories.items()):
+            claims = inventory.claims.entries if inventory.claims else {}
+            for short, claim in sorted(claims.items()):
+                address = _address(host, short)
+                record = inventory.record(address)
+                if record is None or not is_claimed(
+                    record, claim, inventory, None, self._desired.stack.uid
+                ):
+                    continue
+                resource = self._desired.resources.get(address)
+                intent = None
+                if resource is not None:
+                    intent = intend(resource, inventory, self._desired.stack.uid, self._births)
+                    self._intents[address] = intent
+                drafts.append(_Draft(address, Action.DELETE, Reason.DESTROY, intent, record))
+        return drafts
+
+    def _targeted(self, draft: _Draft) -> _Draft:
+        options = self._options
+        chosen = not options.targets or self._is_target(draft.address)
+        if chosen and not named(draft.address, options.excludes):
+            return draft
+        return _Draft(draft.address, Action.NOOP, Reason.HELD_BACK, draft.intent, draft.record)
+
+    def _is_target(self, address: Address) -> bool:
+        """Named by --target, or needed by something that is: what it refers to comes along."""
+        return address in self._needed()
+
+    def _needed(self) -> set[Address]:
+        resources = self._desired.resources
+        todo = [a for a in self._all_addresses() if named(a, self._options.targets)]
+        needed: set[Address] = set()
+        while todo:
+            address = todo.pop()
+            if address in needed:
+                continue
+            needed.add(address)
+            if address in resources and not self._options.destroy:
+                todo += [target for target in wanted(resources[address]) if target in resources]
+        return needed
+
+    def _all_addresses(self) -> set[Address]:
+        claimed = {
+            _address(host, short)
+            for host, inventory in self._inventories.items()
+            for short in (inventory.claims.entries if inventory.claims else {})
+        }
+        return claimed | set(self._desired.resources)
+
+    # ------------------------------------------------------------------ the neighbourhood
+
+    def _look_around(self, hosts: Iterable[str]) -> dict[str, Users]:
+        users = {}
+        for host in sorted(hosts):
+            self._inventories[host] = self._complete(host, self._inventories[host])
+            users[host] = users_of(self._inventories[host])
+        return users
+
+    def _check(self, acting: list[_Draft], users: Mapping[str, Users]) -> None:
+        if self._options.destroy:
+            return
+        actions = {draft.address: draft.action for draft in acting}
+        check_references(self._desired.resources, self._inventories, actions, self._found)
+        conflicts = Conflicts(self._intents, actions, self._found)
+        for host in users:
+            conflicts.check(host, self._inventories[host], users[host])
+
+    def _edges(self, acting: list[_Draft]) -> dict[Address, tuple[Address, ...]]:
+        """What each changing object depends on, by its spec and by what it uses now."""
+        edges: dict[Address, set[Address]] = {}
+        for draft in acting:
+            targets = edges.setdefault(draft.address, set())
+            if draft.intent is not None and draft.action is not Action.DELETE:
+                targets |= set(wanted(draft.intent.resource))
+            if draft.record is not None and (
+                draft.action in (Action.DELETE, Action.REPLACE) or self._shrinks(draft)
+            ):
+                inventory = self._inventories[draft.address.host]
+                targets |= set(live_references(draft.record, inventory, self._skeleton))
+        return {address: tuple(sorted(targets)) for address, targets in edges.items()}
+
+    def _shrinks(self, draft: _Draft) -> bool:
+        return any(change.after is None for change in draft.compared.changes)
+
+    # ------------------------------------------------------------------ changes
+
+    def _change(self, draft: _Draft, users: Mapping[str, Users]) -> Change:
+        intent, address = draft.intent, draft.address
+        fields = draft.compared.changes
+        drafts = list(self._steps(draft, users))
+        resource = self._desired.resources.get(address)
+        secrets = secret_paths(intent.model, intent.tree) if intent else ()
+        return Change(
+            address=address,
+            action=draft.action,
+            reason=draft.reason,
+            fields=fields,
+            impact=self._impact(draft, fields),
+            before=intent.live if intent else None,
+            after=intent.tree if intent and draft.action is not Action.DELETE else None,
+            sensitive=secrets,
+            depends_on=wanted(resource) if resource and draft.action is not Action.DELETE else (),
+            steps=tuple(_unnumbered(step) for step in drafts),
+            precondition=self._precondition(draft),
+            source=resource.place if resource else None,
+            notes=(*draft.compared.notes, *self._notes(draft, users)),
+        )
+
+    def _steps(self, draft: _Draft, users: Mapping[str, Users]) -> Iterable[Draft]:
+        intent, address, record = draft.intent, draft.address, draft.record
+        keep = not self._options.allows_data_loss(address)
+        match draft.action:
+            case Action.CREATE if intent is not None:
+                return steps.creation(intent)
+            case Action.DELETE if record is not None:
+                return steps.deletion(intent, address, active=record.active, keep_state=keep)
+            case Action.REPLACE if intent is not None and record is not None:
+                gone = steps.deletion(intent, address, active=record.active, keep_state=keep)
+                return [*gone, *steps.creation(intent)]
+            case Action.UPDATE if intent is not None:
+                disk = (
+                    running_disk(users[address.host], address)
+                    if address.kind is Kind.VOLUME
+                    else None
+                )
+                made = list(steps.update(intent, draft.compared.changes, disk))
+                if draft.reason is Reason.ADOPT and not any(
+                    step.verb is Verb.DEFINE for step in made
+                ):
+                    if address.kind in (Kind.DOMAIN, Kind.NETWORK):
+                        made.append(steps.mark_step(intent))
+                return made
+            case _:
+                return []
+
+    def _impact(self, draft: _Draft, fields: Iterable[FieldChange]) -> Impact:
+        volume = draft.address.kind is Kind.VOLUME
+        match draft.action:
+            case Action.CREATE:
+                return Impact.CREATE
+            case Action.DELETE:
+                return Impact.DATA_LOSS if volume else Impact.DELETE
+            case Action.REPLACE:
+                return (
+                    Impact.DATA_LOSS
+                    if volume and draft.reason is not Reason.TORN
+                    else Impact.REPLACE
+                )
+            case _:
+                return worst([field.impact for field in fields])
+
+    def _notes(self, draft: _Draft, users: Mapping[str, Users]) -> list[str]:
+        record, address = draft.record, draft.address
+        if record is None or draft.action not in (Action.DELETE, Action.REPLACE):
+            return []
+        notes = []
+        if address.kind is Kind.DOMAIN:
+            if record.active:
+                notes.append(
+                    "the guest is asked to shut down, then powered off after its shutdown_timeout"
+                )
+            if not self._options.allows_data_loss(address) and (
+                "<nvram" in record.document or "<tpm" in record.document
+            ):
+                notes.append(
+                    f"NVRAM and TPM state stay; --allow-data-loss {address.short} removes them"
+                )
+        if address.kind is Kind.POOL:
+            notes.append("its directory and files stay")
+        return notes
+
+    def _precondition(self, draft: _Draft) -> Precondition:
+        record, intent = draft.record, draft.intent
+        if record is None:
+            return Precondition(exists=False)
+        values = applied_fields(intent.model, intent.live) if intent and intent.live else {}
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+        return Precondition(True, record.key, record.active, digest(text))
+
+    # ------------------------------------------------------------------ the whole
+
+    def _finish(self, changes: Mapping[Address, Change], users: Mapping[str, Users]) -> Plan:
+        scene = Scene(
+            changes,
+            self._desired.resources,
+            self._inventories,
+            users,
+            self._options,
+            frozenset(self._detached(changes.values())),
+        )
+        diagnostics = tuple(self._found)
+        return Plan(
+            stack_name=self._desired.stack.name,
+            stack_uid=self._desired.stack.uid,
+            hosts={name: inventory.facts for name, inventory in sorted(self._inventories.items())},
+            changes=tuple(changes[address] for address in sorted(changes)),
+            drift=tuple(
+                _only_drift(changes[a])
+                for a in sorted(changes)
+                if any(f.drift for f in changes[a].fields)
+            ),
+            pending=tuple(self._pending),
+            unlisted=tuple(self._unlisted),
+            released=tuple(self._released),
+            orphans=() if self._options.destroy else self._orphans(),
+            refusals=refusals(scene) if users else (),
+            diagnostics=diagnostics,
+            errored=self._found.has_errors,
+            destroy=self._options.destroy,
+            created=self._created,
+        )
+
+    def _detached(self, changes: Iterable[Change]) -> Iterable[tuple[Address, str]]:
+        """Which volumes and networks domains let go of in this plan."""
+        for change in changes:
+            for field in change.fields:
+                if (
+                    change.address.kind is Kind.DOMAIN
+                    and isinstance(field.before, Mapping)
+                    and field.after is None
+                ):
+                    for name in ("volume", "network"):
+                        if field.before.get(name):
+                            yield change.address, field.before[name]
+
+    def _orphans(self) -> tuple[Address, ...]:
+        """What the stack owns and no spec names."""
+        found = []
+        for host, inventory in sorted(self._inventories.items()):
+            for short, claim in sorted(
+                (inventory.claims.entries if inventory.claims else {}).items()
+            ):
+                address = _address(host, short)
+                record = inventory.record(address)
+                if (
+                    address not in self._desired.resources
+                    and record is not None
+                    and record.key == claim.key
+                ):
+                    found.append(address)
+        return tuple(found)
+
+
+def _address(host: str, short: str) -> Address:
+    kind, _, name = short.partition(".")
+    return Address(host, Kind(kind), name)
+
+
+def _unnumbered(draft: Draft) -> Step:
+    return Step(
+        id=0,
+        address=draft.address,
+        verb=draft.verb,
+        fields=draft.fields,
+        arguments=draft.arguments,
+        impact=draft.impact,
+        fallback=draft.fallback,
+    )
+
+
+def _only_drift(change: Change) -> Change:
+    fields = tuple(field for field in change.fields if field.drift)
+    return replace(
+        change, fields=fields, impact=worst([field.impact for field in fields]), steps=()
+    )

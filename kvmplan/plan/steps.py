@@ -1,0 +1,208 @@
+"""Steps: what apply will do for one change, as data, in order.
+
+A step names its verb, the fields that it carries out and what the verb needs beyond them; documents
+are made at the time from the live one (`kvmplan.apply.work`), never stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kvmplan.address import Address, Kind
+from kvmplan.kinds.verbs import Scope, Verb
+from kvmplan.mapping.impact import Impact
+from kvmplan.mapping.markers import Items, Runtime
+from kvmplan.mapping.model import chain, strategy_of
+from kvmplan.mapping.strategy import Situation
+from kvmplan.plan.change import FieldChange, Path
+from kvmplan.plan.intent import Intent
+from kvmplan.plan.users import DiskUse
+
+SHUTDOWN_TIMEOUT = 120
+"""Seconds a guest gets to shut down, unless its spec says otherwise."""
+
+DEVICE_VERBS = frozenset({Verb.ATTACH, Verb.DETACH, Verb.UPDATE_DEVICE, Verb.UPDATE_NETWORK})
+"""Verbs that work on a whole member of a collection: its field changes go in one step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A step before it has a number and a place in the order."""
+
+    verb: Verb
+    address: Address
+    fields: tuple[Path, ...] = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    impact: Impact = Impact.LIVE
+    fallback: Impact | None = None
+
+
+def creation(intent: Intent) -> Iterator[Draft]:
+    """A new object: defined or created, then set up and started."""
+    address, tree, model = intent.address, intent.tree, intent.resource.model
+    fields = tuple((name,) for name in tree)
+    if address.kind is Kind.VOLUME:
+        yield from _new_volume(intent, fields)
+        return
+    yield Draft(Verb.DEFINE, address, fields, impact=Impact.CREATE)
+    if address.kind is Kind.POOL and _builds(intent):
+        yield Draft(Verb.BUILD, address, impact=Impact.CREATE)
+    starts = (
+        getattr(model, "state", None) != "stopped"
+        if address.kind is Kind.DOMAIN
+        else tree.get("active", True)
+    )
+    if starts:
+        yield Draft(Verb.START, address, impact=Impact.START)
+    default = address.kind is not Kind.DOMAIN
+    if tree.get("autostart", default):
+        yield Draft(Verb.SET_AUTOSTART, address, (("autostart",),), {"on": True})
+
+
+def _builds(intent: Intent) -> bool:
+    build = getattr(intent.resource.model, "build", None)
+    return (
+        bool(build) if build is not None else (intent.tree.get("type") or "dir") in ("dir", "netfs")
+    )
+
+
+def _new_volume(intent: Intent, fields: tuple[Path, ...]) -> Iterator[Draft]:
+    clone = intent.tree.get("clone")
+    if clone is None:
+        yield Draft(Verb.CREATE_VOLUME, intent.address, fields, impact=Impact.CREATE)
+        return
+    yield Draft(Verb.CLONE_VOLUME, intent.address, fields, {"source": clone}, impact=Impact.CREATE)
+    capacity = intent.tree.get("capacity")
+    if capacity is not None:
+        arguments = {"bytes": capacity, "shrink": False}
+        yield Draft(Verb.RESIZE_VOLUME, intent.address, (("capacity",),), arguments, Impact.CREATE)
+
+
+def deletion(
+    intent: Intent | None, address: Address, *, active: bool, keep_state: bool
+) -> Iterator[Draft]:
+    """An object goes: stopped, then undefined or deleted. A guest is asked first, then powered off."""
+    if address.kind is Kind.VOLUME:
+        yield Draft(Verb.DELETE_VOLUME, address, impact=Impact.DATA_LOSS)
+        return
+    if active and address.kind is Kind.DOMAIN:
+        timeout = getattr(intent.resource.model, "shutdown_timeout", None) if intent else None
+        arguments = {"timeout": timeout or SHUTDOWN_TIMEOUT, "force": True}
+        yield Draft(Verb.SHUTDOWN, address, (), arguments, Impact.STOP)
+    elif active:
+        yield Draft(Verb.STOP, address, impact=Impact.STOP)
+    arguments = {"keep_state": keep_state} if address.kind is Kind.DOMAIN else {}
+    yield Draft(Verb.UNDEFINE, address, (), arguments, Impact.DELETE)
+
+
+def update(intent: Intent, changes: Iterable[FieldChange], disk: DiskUse | None) -> Iterator[Draft]:
+    """Changes of an object that is there: one redefine for all that waits, then the live verbs."""
+    waiting = [change for change in changes if change.verb is None]
+    acting = [change for change in changes if change.verb is not None]
+    if waiting:
+        worst = max((change.impact for change in waiting), key=lambda impact: impact.danger)
+        if intent.address.kind is Kind.VOLUME:
+            yield from _resize(intent, waiting, disk)
+        else:
+            yield Draft(Verb.DEFINE, intent.address, tuple(c.path for c in waiting), impact=worst)
+    runtime = [change for change in acting if _is_runtime(intent, change)]
+    yield from _live(intent, [change for change in acting if change not in runtime], disk)
+    for change in sorted(runtime, key=lambda change: change.name):
+        yield _runtime(intent, change)
+    if (
+        acting
+        and not waiting
+        and intent.address.kind in (Kind.DOMAIN, Kind.NETWORK)
+        and intent.ours
+    ):
+        yield mark_step(intent)
+
+
+def mark_step(intent: Intent) -> Draft:
+    """Remember what was applied, where no redefine does it on the way."""
+    if intent.address.kind is Kind.DOMAIN:
+        return Draft(
+            Verb.SET_METADATA, intent.address, (), {"mark": True, "scope": Scope.BOTH}, Impact.NONE
+        )
+    return Draft(Verb.DEFINE, intent.address, (), {"mark": True}, Impact.NONE)
+
+
+def _is_runtime(intent: Intent, change: FieldChange) -> bool:
+    return isinstance(chain(intent.model, change.path)[-1].place, Runtime)
+
+
+def _runtime(intent: Intent, change: FieldChange) -> Draft:
+    assert change.verb is not None
+    arguments: dict[str, Any] = {}
+    if change.verb is Verb.SET_AUTOSTART:
+        arguments = {"on": bool(change.after)}
+    elif change.verb is Verb.SHUTDOWN:
+        model = intent.resource.model
+        timeout = getattr(model, "shutdown_timeout", None) or SHUTDOWN_TIMEOUT
+        arguments = {"timeout": timeout, "force": bool(getattr(model, "force", None))}
+    return Draft(change.verb, intent.address, (change.path,), arguments, change.impact)
+
+
+def _resize(
+    intent: Intent, changes: Iterable[FieldChange], disk: DiskUse | None
+) -> Iterator[Draft]:
+    for change in changes:
+        shrink = isinstance(change.before, int) and change.after < change.before
+        arguments = {"bytes": change.after, "shrink": shrink}
+        yield Draft(Verb.RESIZE_VOLUME, intent.address, (change.path,), arguments, change.impact)
+
+
+def _live(intent: Intent, changes: list[FieldChange], disk: DiskUse | None) -> Iterator[Draft]:
+    members: dict[tuple[Verb, Path], list[FieldChange]] = {}
+    for change in changes:
+        assert change.verb is not None
+        if change.verb in DEVICE_VERBS:
+            members.setdefault((change.verb, member_of(intent, change.path)), []).append(change)
+        else:
+            yield _single(intent, change, disk)
+    for (verb, member), group in sorted(members.items()):
+        arguments = {"member": list(member), "scope": Scope.BOTH, **_extra(intent, group[0])}
+        worst = max((change.impact for change in group), key=lambda impact: impact.danger)
+        yield Draft(
+            verb, intent.address, tuple(c.path for c in group), arguments, worst, group[0].fallback
+        )
+
+
+def _single(intent: Intent, change: FieldChange, disk: DiskUse | None) -> Draft:
+    verb, arguments = change.verb, dict[str, Any]()
+    assert verb is not None
+    if verb is Verb.SET_VCPUS:
+        arguments = {"count": change.after, "scope": Scope.BOTH}
+    elif verb is Verb.SET_MEMORY:
+        arguments = {"bytes": change.after, "scope": Scope.BOTH}
+    elif verb in (Verb.SET_TITLE, Verb.SET_DESCRIPTION):
+        arguments = {"text": change.after, "scope": Scope.BOTH}
+    elif verb is Verb.SET_METADATA:
+        arguments = {"namespace": change.path[-1], "scope": Scope.BOTH}
+    elif verb is Verb.RESIZE_VOLUME and disk is not None:
+        arguments = {"domain": disk.domain, "target": disk.target, "bytes": change.after}
+        verb = Verb.RESIZE_DISK
+    elif verb is Verb.RESIZE_VOLUME:
+        arguments = {"bytes": change.after, "shrink": False}
+    return Draft(verb, intent.address, (change.path,), arguments, change.impact, change.fallback)
+
+
+def _extra(intent: Intent, change: FieldChange) -> Mapping[str, Any]:
+    """What the field's strategy says that its verb needs (a network's section)."""
+    added, removed = change.before is None, change.after is None
+    strategy = strategy_of(intent.model, change.path, added=added, removed=removed)
+    if strategy is None:
+        return {}
+    return strategy(Situation(change.path, change.before, change.after)).arguments
+
+
+def member_of(intent: Intent, path: Path) -> Path:
+    """The path of the innermost collection member that a path is in."""
+    length, found = 0, 0
+    for link in chain(intent.model, path):
+        length += 2 if isinstance(link.place, Items) else 1
+        if isinstance(link.place, Items) and length <= len(path):
+            found = length
+    return path[:found]
