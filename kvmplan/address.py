@@ -61,7 +61,7 @@ class Address:
         return self.name.partition("/")[2] if self.kind is Kind.VOLUME else self.name
 
     def matches(self, pattern: str) -> bool:
-        """Whether a shell glob (``*`` matches ``/`` too) names this address, with or without host."""
+        """Whether a shell glob (``*`` matches ``/``) names this address, with or without host."""
         return fnmatchcase(str(self), pattern) or fnmatchcase(self.short, pattern)
 
 

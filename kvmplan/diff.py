@@ -29,6 +29,7 @@ def diff(live: Mapping[str, Any], desired: Mapping[str, Any]) -> list[Difference
         desired,
         view="tree",
         threshold_to_diff_deeper=0,
+        ignore_private_variables=False,
         custom_operators=[_values_are_leaves()],
     )
     found: dict[Path, Difference] = {}

@@ -18,7 +18,7 @@ EMPTY: Mapping[Any, Any] = MappingProxyType({})
 
 
 class State(StrEnum):
-    """What an object is doing. Networks and pools are running or stopped; volumes always stopped."""
+    """What an object is doing. Networks and pools run or are stopped; volumes are stopped."""
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -70,7 +70,7 @@ class GuestFacts:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What a host is. Versions are dotted strings; `hypervisor` is libvirt's type (``QEMU``, ``TEST``)."""
+    """What a host is. Versions are dotted; `hypervisor` is libvirt's type (``QEMU``, ``TEST``)."""
 
     uri: str
     uuid: str = ""
@@ -82,7 +82,7 @@ class HostFacts:
     guests: Mapping[str, GuestFacts] = field(default_factory=dict)
     cpu_features: frozenset[str] = frozenset()
     has_secrets: bool = True
-    """Whether the connection offers secrets (the test driver does not): without them no claims, no lock."""
+    """Whether it offers secrets (the test driver does not): without them no claims, no lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class Inventory:
 
     @cached_property
     def volume_by_path(self) -> Mapping[str, str]:
-        """Path -> ``POOL/NAME`` of every volume of an active pool (key and path agree where files are)."""
+        """Path -> ``POOL/NAME`` of every volume of an active pool; its key is its path."""
         return {key: name for name, key in self.names.get(Kind.VOLUME, EMPTY).items()}
 
     def claim(self, address: Address) -> Claim | None:

@@ -64,8 +64,11 @@ class Reader(Protocol):
         """List everything, read what is wanted, in bulk."""
         ...
 
-    def complete(self, inventory: Inventory) -> Inventory:
-        """The same moment's inventory with all domains of the host read, for who uses what."""
+    def complete(self, inventory: Inventory, pools: frozenset[str] = frozenset()) -> Inventory:
+        """The inventory with all domains of the host and all volumes of `pools` read as well.
+
+        For who uses what; `pools` are those that volumes are deleted from, for their overlays.
+        """
         ...
 
     def record(self, address: Address, *, secure: bool = False) -> Record | None:

@@ -107,8 +107,9 @@ def _locks(session: Session, timeout: float, operation: str) -> Iterator[dict[st
                 holder = error.holder
                 raise fail(
                     "KVP401",
-                    f"host '{name}' is locked by {holder.who} since {holder.since} ({holder.operation})",
-                    remedy=f"wait, use --lock-timeout 5m, or `kvmplan force-unlock {holder.id}` if it is gone",
+                    f"host '{name}' is {error}",
+                    remedy="wait, use --lock-timeout 5m, or, if its holder is gone for good, "
+                    f"`kvmplan force-unlock {holder.id}`",
                     exit_code=ExitCode.LOCKED,
                 ) from error
         yield held

@@ -53,9 +53,7 @@ def init(directory: str) -> None:
     """Make DIR/specs with a stack file, a fresh uid and a first example. Never overwrites."""
     folder = Path(directory)
     specs = folder / "specs"
-    existing = (
-        [path for path in (*specs.rglob("*.yaml"), *specs.rglob("*.yml"))] if specs.is_dir() else []
-    )
+    existing = list(specs.rglob("*.y*ml")) if specs.is_dir() else []
     if existing:
         raise fail(
             "KVP160",

@@ -1,4 +1,4 @@
-"""``kvmplan lock`` and ``kvmplan force-unlock``: who holds which lock, and taking a dead one away."""
+"""``kvmplan lock`` and ``kvmplan force-unlock``: who holds which, and how a dead one goes."""
 
 from __future__ import annotations
 
@@ -47,9 +47,8 @@ def lock(as_json: bool, path: str | None, **given: Any) -> None:
             if row["stack_uid"] == session.desired.stack.uid
             else f"stack {row['stack_uid']}"
         )
-        click.echo(
-            f"{row['host']}: {row['id']}  {row['operation']} by {row['who']} since {row['since']}  ({ours})"
-        )
+        doing = f"{row['operation']} by {row['who']} since {row['since']}"
+        click.echo(f"{row['host']}: {row['id']}  {doing}  ({ours})")
 
 
 @click.command()

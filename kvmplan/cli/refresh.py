@@ -1,4 +1,4 @@
-"""Pools are read again before an apply, once each, under the lock: files come and go behind libvirt."""
+"""Pools are read again before an apply, once each: files come and go behind libvirt's back."""
 
 from __future__ import annotations
 

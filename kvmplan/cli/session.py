@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,7 @@ def connect_hosts(
     Raises:
         Failure: KVP511 ``--connect`` beside ``stack.hosts``; KVP502 … a host that does not answer.
     """
-    from kvmplan.host import diagnose, open_hosts
+    from kvmplan.host import default_uri, diagnose, open_hosts
 
     declared = session.desired.stack.hosts
     if connect and declared:
@@ -112,7 +113,7 @@ def connect_hosts(
             "leave one of them out",
         )
     uris: dict[str, str | None] = {name: spec.uri for name, spec in declared.items()} or {
-        LOCAL: connect
+        LOCAL: connect or default_uri()
     }
     hosts, errors = open_hosts(uris, read_only=read_only)
     if errors:
@@ -136,7 +137,11 @@ def translated(session: Session, host: str) -> Iterator[None]:
 
 
 def read_hosts(session: Session) -> dict[str, Inventory]:
-    """The inventories of all hosts, read side by side. Raises `Failure`; KVP510 for one host under two names."""
+    """The inventories of all hosts, read side by side.
+
+    Raises:
+        Failure: a host failed; KVP510, two names lead to one host.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     def inventory(name: str) -> Inventory:
@@ -180,16 +185,16 @@ def wanted_of(desired: Desired, host: str) -> Any:
 
 
 def make_plan(session: Session, options: PlanOptions) -> Planned:
-    """Read the hosts and plan. Raises `Failure` for hosts that fail and flags that match nothing."""
+    """Read the hosts and plan. Raises `Failure` for failing hosts and flags that match nothing."""
     from kvmplan.kinds.skeletons import skeletons
     from kvmplan.plan.planner import Planner
 
     inventories = read_hosts(session)
     _check_patterns(session, options, inventories)
 
-    def complete(host: str, inventory: Inventory) -> Inventory:
+    def complete(host: str, inventory: Inventory, pools: frozenset[str]) -> Inventory:
         with translated(session, host):
-            return session.hosts[host].complete(inventory)
+            return session.hosts[host].complete(inventory, pools)
 
     return Planner(
         session.desired, inventories, skeletons(session.templates), options, complete

@@ -21,7 +21,7 @@ from kvmplan.diagnostics import Diagnostics, ExitCode
 @flags.spec_flags
 @flags.color_flags
 def validate(path: str | None, as_json: bool, **given: Any) -> int:
-    """Check spec files: syntax, fields, references among themselves. Reads no host and no secret."""
+    """Check spec files: syntax, fields, references. Reads no host and no secret."""
     from kvmplan.cli.session import spec_path
     from kvmplan.plan.offline import check_offline
     from kvmplan.spec import LoadOptions, load
@@ -43,7 +43,5 @@ def validate(path: str | None, as_json: bool, **given: Any) -> int:
         print_diagnostics(problems, sys.stderr, output.style_of(sys.stderr), Path.cwd())
         if not problems.has_errors and desired is not None:
             count = len(desired.resources)
-            click.echo(
-                f"Valid: {count} resource{'' if count == 1 else 's'} in {len(desired.sources)} file(s)."
-            )
+            click.echo(f"Valid: {count} resource(s) in {len(desired.sources)} file(s).")
     return ExitCode.ERROR if problems.has_errors else ExitCode.OK

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kvmplan.host.connection import open_host, open_hosts
+    from kvmplan.host.connection import default_uri, open_host, open_hosts
     from kvmplan.host.diagnosis import diagnose
     from kvmplan.host.doctor import Finding, examine
 
-__all__ = ["Finding", "diagnose", "examine", "open_host", "open_hosts"]
+__all__ = ["Finding", "default_uri", "diagnose", "examine", "open_host", "open_hosts"]
 
 _HOMES = {
+    "default_uri": "connection",
     "open_host": "connection",
     "open_hosts": "connection",
     "diagnose": "diagnosis",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import libvirt
 
 from kvmplan.host.connection import Connections
 from kvmplan.host.errors import MISSING
+from kvmplan.host.threads import side_by_side
 
 T = TypeVar("T")
 
@@ -82,12 +83,8 @@ def _in_threads(
 
     def elsewhere(connection: Any) -> None:
         by_name = more(connection)
-        with ThreadPoolExecutor(share) as threads:
-            for job in [threads.submit(work, by_name) for _ in range(share)]:
-                job.result()
+        side_by_side([lambda: work(by_name)] * share)
 
-    with ThreadPoolExecutor(share + len(others)) as threads:
-        jobs = [threads.submit(elsewhere, connection) for connection in others]
-        jobs += [threads.submit(work, handles) for _ in range(share)]
-        for job in jobs:
-            job.result()
+    here: list[Callable[[], None]] = [lambda: work(handles)] * share
+    there: list[Callable[[], None]] = [partial(elsewhere, connection) for connection in others]
+    side_by_side(there + here)

@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -15,14 +15,13 @@ from kvmplan.address import LOCAL
 from kvmplan.apply.port import HostError
 from kvmplan.host.diagnosis import CONNECTING, denied
 from kvmplan.host.library import load
+from kvmplan.host.threads import side_by_side
 
 if TYPE_CHECKING:
     from kvmplan.host.live import LibvirtHost
 
 KEEPALIVE_SECONDS, KEEPALIVE_MISSES = 5, 3
 """A daemon that is silent for their product is given up."""
-
-_SIDE_BY_SIDE = 16
 
 
 class Connections:
@@ -60,6 +59,10 @@ class Connections:
             while len(self._open) < self._limit:
                 self._open.append(self._connect(self.read_only))
             return tuple(self._open)
+
+    def alive(self) -> bool:
+        """Whether none of them is known to be dead: costs no call."""
+        return all(connection.isAlive() for connection in tuple(self._open))
 
     def close(self) -> None:
         """Close all; what a dead connection says to that does not matter."""
@@ -150,10 +153,9 @@ def open_hosts(
 
     hosts: dict[str, LibvirtHost] = {}
     errors: dict[str, HostError] = {}
-    with ThreadPoolExecutor(min(len(uris), _SIDE_BY_SIDE) or 1) as threads:
-        for name, result in zip(uris, threads.map(attempt, uris), strict=True):
-            if isinstance(result, HostError):
-                errors[name] = result
-            else:
-                hosts[name] = result
+    for name, result in zip(uris, side_by_side([partial(attempt, n) for n in uris]), strict=True):
+        if isinstance(result, HostError):
+            errors[name] = result
+        else:
+            hosts[name] = result
     return hosts, errors

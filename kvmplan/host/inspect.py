@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +18,8 @@ from kvmplan.host.stores import (
     read_objects,
     read_volume,
 )
-from kvmplan.inventory import Claims, HostFacts, Inventory, Record, Wanted
+from kvmplan.host.threads import start
+from kvmplan.inventory import EMPTY, Claims, HostFacts, Inventory, Record, Wanted
 
 
 @dataclass(slots=True)
@@ -48,12 +48,11 @@ def take_inventory(
     def asked_domains() -> set[str]:
         return {address.name for address in asked() if address.kind is Kind.DOMAIN}
 
-    with ThreadPoolExecutor(3) as threads:
-        owning = threads.submit(lambda: _owned(main, facts(), wanted.stack_uid))
-        nets = threads.submit(lambda: list_objects(main, Kind.NETWORK))
-        stores = threads.submit(lambda: list_objects(main, Kind.POOL))
-        domains = list_domains(main, asked_domains)
-        owned, networks, pools = owning.result(), nets.result(), stores.result()
+    owning = start(lambda: _owned(main, facts(), wanted.stack_uid))
+    nets = start(lambda: list_objects(main, Kind.NETWORK))
+    stores = start(lambda: list_objects(main, Kind.POOL))
+    domains = list_domains(main, asked_domains)
+    owned, networks, pools = owning.result(), nets.result(), stores.result()
     records = {record.address: record for record in read_objects(networks, name)}
     records.update((record.address, record) for record in read_objects(pools, name))
     volumes = list_volumes(pools, (a.name for a in asked() if a.kind is Kind.VOLUME))
@@ -82,8 +81,10 @@ def take_inventory(
     )
 
 
-def complete_inventory(inventory: Inventory, connections: Connections) -> Inventory:
-    """The inventory with those domains read, too, that were not.
+def complete_inventory(
+    inventory: Inventory, connections: Connections, pools: Set[str]
+) -> Inventory:
+    """The inventory with all domains read, and all volumes of some pools (for their overlays).
 
     Raises:
         libvirtError: the host did not answer.
@@ -95,8 +96,24 @@ def complete_inventory(inventory: Inventory, connections: Connections) -> Invent
     found = _Reader(host, connections).domains(domains, missing, frozenset())
     names = dict(inventory.names)
     names[Kind.DOMAIN] = {**names.get(Kind.DOMAIN, {}), **_uuids(domains.handles)}
-    records = {**inventory.records, **found}
+    records = {**inventory.records, **found, **_volumes(inventory, connections, pools)}
     return replace(inventory, records=records, names=names, complete=domains.whole)
+
+
+def _volumes(
+    inventory: Inventory, connections: Connections, pools: Set[str]
+) -> dict[Address, Record]:
+    """The volumes of these pools that were not read yet."""
+    names = inventory.names.get(Kind.VOLUME, EMPTY)
+    inside = {
+        Address(inventory.host, Kind.VOLUME, n) for n in names if n.partition("/")[0] in pools
+    }
+    missing = inside - inventory.records.keys()
+    if not missing:
+        return {}
+    listed = list_objects(connections.main, Kind.POOL)
+    volumes = list_volumes(listed, (address.name for address in missing))
+    return _Reader(inventory.host, connections).volumes(listed, volumes.handles, missing)
 
 
 class _Reader:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from kvmplan.address import Address, Kind
 from kvmplan.apply.port import HostError, Lock
@@ -18,8 +18,11 @@ from kvmplan.host.errors import translating
 from kvmplan.host.facts import read_facts
 from kvmplan.host.inspect import complete_inventory, take_inventory
 from kvmplan.host.stores import record_object, record_volume
+from kvmplan.host.threads import attended
 from kvmplan.inventory import Claims, HostFacts, Inventory, LockInfo, Record, Wanted
 from kvmplan.kinds.verbs import Verb
+
+T = TypeVar("T")
 
 
 class LibvirtHost:
@@ -46,62 +49,79 @@ class LibvirtHost:
     @cached_property
     def facts(self) -> HostFacts:
         """What the host is, as it was when first asked."""
-        return read_facts(self._connections)
+        return self._attended("reading facts", lambda: read_facts(self._connections))
 
     def inventory(self, wanted: Wanted) -> Inventory:
         """List everything, read what is wanted or claimed."""
-        with translating("reading the inventory"):
-            return take_inventory(self._name, self._connections, lambda: self.facts, wanted)
+        return self._attended(
+            "reading the inventory",
+            lambda: take_inventory(self._name, self._connections, lambda: self.facts, wanted),
+        )
 
-    def complete(self, inventory: Inventory) -> Inventory:
-        """The inventory with all domains of the host read, for who uses what."""
-        with translating("reading all domains"):
-            return complete_inventory(inventory, self._connections)
+    def complete(self, inventory: Inventory, pools: frozenset[str] = frozenset()) -> Inventory:
+        """The inventory with all domains, and all volumes of `pools`: for who uses what."""
+        return self._attended(
+            "reading all domains", lambda: complete_inventory(inventory, self._connections, pools)
+        )
 
     def record(self, address: Address, *, secure: bool = False) -> Record | None:
         """Read one object now; None if it does not exist.
 
         `secure` is ignored on a read-only connection: the record says what it is.
         """
+        return self._attended(f"reading {address.short}", lambda: self._record(address, secure))
+
+    def _record(self, address: Address, secure: bool) -> Record | None:
         connection = self._connections.next()
-        with translating(f"reading {address.short}"):
-            match address.kind:
-                case Kind.DOMAIN:
-                    secure = secure and not self._connections.read_only
-                    return record_domain(connection, address, secure=secure)
-                case Kind.VOLUME:
-                    return record_volume(connection, address)
-                case _:
-                    return record_object(connection, address)
+        match address.kind:
+            case Kind.DOMAIN:
+                secure = secure and not self._connections.read_only
+                return record_domain(connection, address, secure=secure)
+            case Kind.VOLUME:
+                return record_volume(connection, address)
+            case _:
+                return record_object(connection, address)
 
     def perform(self, verb: Verb, address: Address, arguments: Mapping[str, Any]) -> None:
         """Do one thing, and wait until it is so."""
-        perform(self._connections.next(), verb, address, arguments)
+        self._attended(
+            f"{verb} {address.short}",
+            lambda: perform(self._connections.next(), verb, address, arguments),
+        )
 
     def lock(self, stack_uid: str, operation: str, timeout: float) -> AbstractContextManager[Lock]:
         """Hold the stack's lock on this host. Entering raises `LockHeld` if another run has it."""
         self._need_secrets("taking the lock")
-        return lock_store.HeldLock(self._connections.next, stack_uid, operation, timeout)
+        return lock_store.HeldLock(self._connections, stack_uid, operation, timeout)
 
     def force_unlock(self, lock_id: str) -> bool:
         """Remove the lock with this id; False if there is none."""
-        with translating("removing the lock"):
-            return self.facts.has_secrets and lock_store.force(self._connections.main, lock_id)
+        has_secrets, main = self.facts.has_secrets, self._connections.main
+        return self._attended(
+            "removing the lock", lambda: has_secrets and lock_store.force(main, lock_id)
+        )
 
     def locks(self) -> tuple[LockInfo, ...]:
         """The locks held on this host, of any stack."""
-        with translating("reading the locks"):
-            return lock_store.held(self._connections.main) if self.facts.has_secrets else ()
+        if not self.facts.has_secrets:
+            return ()
+        return self._attended("reading the locks", lambda: lock_store.held(self._connections.main))
 
     def write_claims(self, claims: Claims) -> None:
         """Replace this stack's claims on this host; empty ones are removed."""
         self._need_secrets("writing claims")
-        with translating("writing claims"):
-            claim_store.write(self._connections.main, self.facts.uuid, claims)
+        self._attended(
+            "writing claims",
+            lambda: claim_store.write(self._connections.main, self.facts.uuid, claims),
+        )
 
     def close(self) -> None:
         """Give the connections back."""
         self._connections.close()
+
+    def _attended(self, doing: str, work: Callable[[], T]) -> T:
+        with translating(doing):
+            return attended(self._connections.alive, work, doing)
 
     def _need_secrets(self, doing: str) -> None:
         if not self.facts.has_secrets:

@@ -14,7 +14,6 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,7 +24,9 @@ import libvirt
 
 from kvmplan.apply.port import HostError, LockHeld
 from kvmplan.host import secrets
+from kvmplan.host.connection import Connections
 from kvmplan.host.errors import translating
+from kvmplan.host.threads import attended
 from kvmplan.inventory import LockInfo
 
 PREFIX = f"{secrets.PREFIX}lock/"
@@ -34,9 +35,6 @@ LEASE_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
 _UNSEEN_SECONDS = 5.0
 _DOING = "holding the lock"
-
-Connect = Callable[[], Any]
-"""Gives a connection to use for one call."""
 
 
 @dataclass(slots=True)
@@ -58,7 +56,7 @@ class HeldLock:
     """A stack's lock on one host: held between `__enter__` and `__exit__`.
 
     Args:
-        connect: gives a connection.
+        connections: to the host.
         stack_uid: whose lock.
         operation: what it is held for, in words.
         timeout: seconds to wait for another holder; 0: do not.
@@ -68,7 +66,7 @@ class HeldLock:
 
     def __init__(
         self,
-        connect: Connect,
+        connections: Connections,
         stack_uid: str,
         operation: str,
         timeout: float,
@@ -76,7 +74,8 @@ class HeldLock:
         beat: float = BEAT_SECONDS,
         lease: float = LEASE_SECONDS,
     ) -> None:
-        self._connect, self._timeout, self._every, self._lease = connect, timeout, beat, lease
+        self._connections = connections
+        self._timeout, self._every, self._lease = timeout, beat, lease
         self._info = LockInfo(
             id=str(uuid.uuid4()),
             stack_uid=stack_uid,
@@ -101,7 +100,7 @@ class HeldLock:
             HostError: the host did not do it.
         """
         with translating("taking the lock"):
-            self._acquire()
+            attended(self._connections.alive, self._acquire, "taking the lock")
         self._renewer.start()
         return self
 
@@ -113,9 +112,13 @@ class HeldLock:
     ) -> None:
         """Give it back. A host that is gone keeps it until its lease is over."""
         self._done.set()
+        with suppress(libvirt.libvirtError, HostError):
+            attended(self._connections.alive, self._release, "giving the lock back")
+
+    def _release(self) -> None:
+        # A beat under way would bring the secret back.
         self._renewer.join()
-        with suppress(libvirt.libvirtError):
-            secrets.undefine(self._connect(), self._info.id)
+        secrets.undefine(self._connections.next(), self._info.id)
 
     def check(self) -> None:
         """Look whether it is still ours.
@@ -124,9 +127,12 @@ class HeldLock:
             HostError: it was broken or removed, or the host does not answer.
         """
         with translating(_DOING):
-            if self._lost.is_set() or not secrets.exists(self._connect(), self._info.id):
+            if self._lost.is_set() or not attended(self._connections.alive, self._is_there, _DOING):
                 self._lost.set()
                 raise HostError("the lock was lost: another run broke or removed it", doing=_DOING)
+
+    def _is_there(self) -> bool:
+        return secrets.exists(self._connections.next(), self._info.id)
 
     def _acquire(self) -> None:
         deadline = time.monotonic() + self._timeout
@@ -142,7 +148,7 @@ class HeldLock:
                 self._unseen(now - deadline)
                 continue
             if watch.stalled(holder, now, self._lease):
-                secrets.undefine(self._connect(), holder.id)
+                secrets.undefine(self._connections.next(), holder.id)
                 continue
             if now >= deadline:
                 raise LockHeld(holder)
@@ -157,7 +163,7 @@ class HeldLock:
 
     def _holder(self) -> LockInfo | None:
         uid = self._info.stack_uid
-        locks = held(self._connect(), PREFIX + uid)
+        locks = held(self._connections.next(), PREFIX + uid)
         return next((lock for lock in locks if lock.stack_uid == uid), None)
 
     def _write(self, info: LockInfo) -> None:
@@ -170,12 +176,12 @@ class HeldLock:
                 "beat": info.beat,
             }
         )
-        secrets.define(self._connect(), info.id, PREFIX + info.stack_uid, text)
+        secrets.define(self._connections.next(), info.id, PREFIX + info.stack_uid, text)
 
     def _renew(self) -> None:
         while not self._done.wait(self._every):
             try:
-                if not secrets.exists(self._connect(), self._info.id):
+                if not secrets.exists(self._connections.next(), self._info.id):
                     self._lost.set()
                     return
                 beating = replace(self._info, beat=self._info.beat + 1)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import libvirt
 
 from kvmplan.address import Address, Kind
 from kvmplan.host.errors import MISSING
+from kvmplan.host.threads import shares, side_by_side
 from kvmplan.inventory import Record, State
 
 _FLAGS = {
@@ -57,10 +58,14 @@ def list_objects(connection: Any, kind: Kind) -> Listing:
 
 def read_objects(listing: Listing, host: str) -> list[Record]:
     """The documents of all that was listed; what has vanished meanwhile is left out."""
-    names = sorted(listing.handles)
-    with ThreadPoolExecutor(_THREADS) as threads:
-        records = list(threads.map(lambda name: _read_listed(listing, host, name), names))
-    return [record for record in records if record is not None]
+
+    def read(names: list[str]) -> list[Record | None]:
+        return [_read_listed(listing, host, name) for name in names]
+
+    dealt = shares(sorted(listing.handles), _THREADS)
+    found = side_by_side([partial(read, names) for names in dealt])
+    records = [record for part in found for record in part if record is not None]
+    return sorted(records, key=lambda record: record.address)
 
 
 def _read_listed(listing: Listing, host: str, name: str) -> Record | None:
@@ -147,20 +152,21 @@ def list_volumes(pools: Listing, asked: Iterable[str]) -> VolumeList:
         pool, _, leaf = name.partition("/")
         wanted.setdefault(pool, []).append(leaf)
     active = sorted(name for name in pools.handles if name in pools.active)
+
+    def read(names: list[str]) -> dict[str, tuple[list[Any], bool]]:
+        return {name: _volumes(pools.handles[name], wanted.get(name, [])) for name in names}
+
+    parts = side_by_side([partial(read, names) for names in shares(active, _THREADS)])
+    by_pool = {name: result for part in parts for name, result in part.items()}
     volumes = VolumeList()
-    if not active:
-        return volumes
-    with ThreadPoolExecutor(_THREADS) as threads:
-        results = threads.map(
-            lambda name: _volumes(pools.handles[name], wanted.get(name, [])), active
-        )
-        for pool, (found, whole) in zip(active, results, strict=True):
-            volumes.handles.update((f"{pool}/{volume.name()}", volume) for volume in found)
-            if not whole:
-                volumes.unread.append(
-                    f"pool '{pool}' has more volumes than libvirt can list; "
-                    "only those in the specs and in the claims were looked at"
-                )
+    for pool in active:
+        found, whole = by_pool[pool]
+        volumes.handles.update((f"{pool}/{volume.name()}", volume) for volume in found)
+        if not whole:
+            volumes.unread.append(
+                f"pool '{pool}' has more volumes than libvirt can list; "
+                "only those in the specs and in the claims were looked at"
+            )
     return volumes
 
 

@@ -7,12 +7,43 @@ default: nothing of it is enforced later.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from kvmplan.address import Kind
 
-if TYPE_CHECKING:
-    from kvmplan.inventory import HostFacts
+
+class Guest(Protocol):
+    """What a host offers for an architecture: domain types, and machines by name."""
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """``kvm`` and ``qemu``, as offered."""
+        ...
+
+    @property
+    def machines(self) -> Mapping[str, str]:
+        """Name or alias -> canonical name."""
+        ...
+
+
+class Facts(Protocol):
+    """What birth defaults depend on; `kvmplan.inventory.HostFacts` has it."""
+
+    @property
+    def arch(self) -> str:
+        """The host's architecture."""
+        ...
+
+    @property
+    def guests(self) -> Mapping[str, Guest]:
+        """By architecture."""
+        ...
+
+    @property
+    def cpu_features(self) -> frozenset[str]:
+        """Flags of the host's CPU, ``vmx`` and ``svm`` among them."""
+        ...
+
 
 MACHINES = {
     "x86_64": "q35",
@@ -33,7 +64,7 @@ UEFI_ONLY = frozenset({"aarch64", "armv7l", "riscv64"})
 FILE_POOLS = frozenset({"dir", "fs", "netfs", "gluster", "vstorage"})
 
 
-def domain_birth(desired: Mapping[str, Any], facts: HostFacts) -> dict[str, Any]:
+def domain_birth(desired: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     """Values of the domain skeleton: type, arch, machine, cpu, firmware, pcie, root_ports, acpi."""
     arch = desired.get("arch") or facts.arch
     guest = facts.guests.get(arch)
@@ -59,7 +90,7 @@ def _machine(arch: str, offered: Mapping[str, str]) -> str:
     return next(iter(offered))
 
 
-def _cpu(type_: str, arch: str, facts: HostFacts) -> str:
+def _cpu(type_: str, arch: str, facts: Facts) -> str:
     """The host's own CPU where guests are accelerated by its hardware.
 
     Under paravirtual nesting ``/dev/kvm`` opens although the CPU has neither vmx nor svm, and QEMU

@@ -1,4 +1,4 @@
-"""What the kinds' small readers and writers ask of a host: where a volume is, and which one a path is."""
+"""What the kinds' readers and writers ask of a host: where a volume is, and whose a path is."""
 
 from __future__ import annotations
 

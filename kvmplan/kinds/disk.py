@@ -156,7 +156,7 @@ class Disk(Mapped):
         ),
         SOURCE,
     ] = None
-    """A network disk: ``PROTOCOL:NAME``, such as ``nbd:export`` or ``rbd:pool/image``; its hosts by `xml:`."""
+    """A network disk: ``PROTOCOL:NAME``, such as ``nbd:export``; its hosts by `xml:`."""
     bus: Annotated[
         Literal["virtio", "scsi", "sata", "ide", "usb", "fdc"] | None, Xml("./target/@bus")
     ] = None

@@ -38,7 +38,7 @@ from kvmplan.mapping.markers import (
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.paths import drop, unset
 from kvmplan.mapping.strategy import Situation, born, live, next_boot, when
-from kvmplan.mapping.types import Duration, HostPath, Size
+from kvmplan.mapping.types import Duration, ForeignXml, HostPath, Size, XmlText
 
 NEXT_BOOT = On(next_boot())
 BORN = On(born())
@@ -47,7 +47,7 @@ KIB = 1024
 
 
 def _same_machine(live_value: Any, wanted: Any, _: Any) -> bool:
-    """An alias is a family: any ``pc-q35-*`` is a ``q35``, so that a QEMU upgrade changes nothing."""
+    """An alias is a family: any ``pc-q35-*`` is a ``q35``: a QEMU upgrade changes nothing."""
     family = {"pc": "i440fx"}.get(str(wanted), str(wanted))
     return re.fullmatch(rf"(pc-)?{re.escape(family)}-[\d.]+(-\w+)*", str(live_value)) is not None
 
@@ -235,13 +235,19 @@ def _read_secure_boot(domain: Element, _: Any) -> bool:
 
 
 def _write_secure_boot(domain: Element, value: bool | None, _: Any) -> None:
-    """Firmware selection by feature: https://libvirt.org/formatdomain.html#bios-bootloader."""
+    """The loader's own word where there is one, else firmware selection by feature.
+
+    https://libvirt.org/formatdomain.html#bios-bootloader
+    """
     system = domain.find("os")
     if system is None:
         return
     for node in system.findall("firmware"):
         drop(node)
-    if value is None:
+    loader = system.find("loader")
+    if loader is not None:
+        loader.set("secure", "yes" if value else "no")
+    if value is None or loader is not None:
         return
     holder = etree.Element("firmware")
     for name in ("enrolled-keys", "secure-boot"):
@@ -254,19 +260,20 @@ class Firmware(Mapped):
 
     scalar: ClassVar[str] = "type"
     type: Annotated[
-        Literal["bios", "uefi"] | None, Through(_read_firmware, _write_firmware, "./os/@firmware")
+        Literal["bios", "uefi"] | None,
+        Through(_read_firmware, _write_firmware, "./os/@firmware", omitted="bios"),
     ] = None
     """``bios`` or ``uefi``. Born as bios on x86, as uefi where there is nothing else."""
-    secure_boot: Annotated[
-        bool | None,
-        Through(_read_secure_boot, _write_secure_boot, "./os/firmware/feature"),
-        NotRunning(),
-    ] = None
-    """UEFI that starts signed code only."""
     loader: Annotated[HostPath | None, Xml("./os/loader"), NotRunning()] = None
     """A certain firmware image of the host."""
     nvram_template: Annotated[HostPath | None, Xml("./os/nvram/@template"), NotRunning()] = None
     """What the guest's UEFI variables start from."""
+    secure_boot: Annotated[
+        bool | None,
+        Through(_read_secure_boot, _write_secure_boot, "./os/firmware/feature", omitted=False),
+        NotRunning(),
+    ] = None
+    """UEFI that starts signed code only."""
 
 
 class Kernel(Mapped):
@@ -299,9 +306,9 @@ class Domain(Mapped):
     """A title, one line."""
     description: Annotated[str | None, Xml("./description"), On(live(Verb.SET_DESCRIPTION))] = None
     """A description."""
-    metadata: Annotated[
-        dict[str, str] | None, Foreign("./metadata"), On(live(Verb.SET_METADATA))
-    ] = None
+    metadata: Annotated[ForeignXml | None, Foreign("./metadata"), On(live(Verb.SET_METADATA))] = (
+        None
+    )
     """Elements of other tools, by namespace; only the namespaces named here are managed."""
     memory: Annotated[Memory | None, Group("."), NEXT_BOOT] = None
     """Memory."""
@@ -366,7 +373,7 @@ class Domain(Mapped):
         None
     )
     """The host's source of random numbers. Born as /dev/urandom."""
-    xml: Annotated[str | None, Overlay(), NEXT_BOOT] = None
+    xml: Annotated[XmlText | None, Overlay(), NEXT_BOOT] = None
     """A libvirt XML fragment merged over the result, for what has no field yet."""
     state: Annotated[
         Literal["running", "stopped"] | None,

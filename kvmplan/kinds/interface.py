@@ -39,7 +39,7 @@ class Direct(Mapped):
 
 
 class Interface(Mapped):
-    """A network interface, known by a name of the user's own; its MAC pairs it with the live one."""
+    """A network interface, known by the user's name; its MAC pairs it with the live one."""
 
     scalar: ClassVar[str] = "network"
     exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("network", "bridge", "direct", "user"),)
@@ -64,7 +64,7 @@ class Interface(Mapped):
     """A bridge of the host."""
     direct: Annotated[Direct | None, Case("./@type", ("direct",), SOURCE_CLEARS), Group(".")] = None
     """An interface of the host, through macvtap."""
-    user: Annotated[bool | None, Is("./@type", "user")] = None
+    user: Annotated[bool | None, Is("./@type", "user", clears=SOURCE_CLEARS)] = None
     """User-mode networking: outgoing only, needs no rights."""
     model: Annotated[str | None, Xml("./model/@type")] = None
     """The card that the guest sees. Born as ``virtio``."""

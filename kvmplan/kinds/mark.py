@@ -44,7 +44,7 @@ class Mark:
 
 
 def read_mark(document: Element) -> Mark | None:
-    """The mark in a document; None if there is none, or one of a format that is not ours to read."""
+    """The mark in a document; None if there is none, or none that can be read."""
     node = document.find(f"metadata/{TAG}")
     if node is None:
         return None

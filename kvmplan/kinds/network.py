@@ -151,7 +151,7 @@ class Bridge(Mapped):
     name: Annotated[
         str | None, Field(max_length=15, pattern=r"^[^/\s]+$"), Xml("./bridge/@name")
     ] = None
-    """Name of the bridge device; at most 15 characters. libvirt picks ``virbrN`` when it is not given."""
+    """Name of the bridge device, at most 15 characters; libvirt picks ``virbrN`` by itself."""
     stp: Annotated[bool | None, Xml("./bridge/@stp", codec=ON_OFF)] = None
     """Spanning tree protocol."""
     delay: Annotated[int | None, Field(ge=0), Xml("./bridge/@delay")] = None

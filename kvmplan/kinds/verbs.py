@@ -1,4 +1,4 @@
-"""Verbs: what can be done to a host. Few, dumb, total; `kvmplan.host.actuators` has one function each.
+"""Verbs: what can be done to a host. Few and dumb; `kvmplan.host.actuators` has a function each.
 
 The arguments of each verb are JSON values, listed beside it. ``scope`` is a `Scope`.
 """
@@ -28,7 +28,7 @@ class Verb(StrEnum):
     STOP = "stop"
     """Network, pool: stop; domain: power off at once."""
     SHUTDOWN = "shutdown"
-    """Domain: ``timeout`` seconds, ``force``: ask agent or ACPI, wait, then power off where forced."""
+    """Domain: ``timeout`` seconds, ``force``: ask agent or ACPI, wait, power off where forced."""
     RESUME = "resume"
     """Domain: resume what was paused."""
     SET_AUTOSTART = "set-autostart"
@@ -50,13 +50,13 @@ class Verb(StrEnum):
     ATTACH = "attach-device"
     """Domain: ``xml``, ``scope``."""
     DETACH = "detach-device"
-    """Domain: ``xml`` (the live element), ``scope``, ``find`` and ``key``: the device is gone when no
-    element at path ``find`` of the running document holds ``key``'s attribute value."""
+    """Domain: ``xml`` (the live element), ``scope``, ``find`` and ``key`` (``dev=vdb``): the device
+    is gone when no element at ``find`` in the running document has that attribute value."""
     UPDATE_DEVICE = "update-device"
     """Domain: ``xml``, ``scope``."""
     UPDATE_NETWORK = "update-network"
-    """Network: ``command`` (add-last, modify, delete), ``section`` (libvirt's number by name: dns-host,
-    ip-dhcp-host, ip-dhcp-range, dns-txt, dns-srv, portgroup), ``parent`` index, ``xml``, ``scope``."""
+    """Network: ``command`` (add-last, modify, delete), ``section`` (dns-host, ip-dhcp-host,
+    ip-dhcp-range, dns-txt, dns-srv, portgroup), ``parent`` index, ``xml``, ``scope``."""
     CREATE_VOLUME = "create-volume"
     """Volume: ``xml``."""
     CLONE_VOLUME = "clone-volume"

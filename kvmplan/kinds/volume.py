@@ -46,6 +46,8 @@ def _read_backing(element: Element, context: Any) -> str | None:
 
 def _write_backing(element: Element, value: str | None, context: Any) -> None:
     """The base by its path, always with its format: without one libvirt records ``raw``."""
+    for old in (*element.findall("path"), *element.findall("format")):
+        element.remove(old)
     if value is None:
         return
     facts = host_context(context).volume(value)

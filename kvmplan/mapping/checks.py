@@ -142,9 +142,10 @@ def _modifier_problems(
         yield f"two markers {kind}"
     if Secret in kinds and not isinstance(place, Xml | Through):
         yield "Secret is for a text"
-    for kind, places in ((Case, WRITTEN), (Same, (Xml, Through)), (Ref, SCALAR)):
-        if kind in kinds and not isinstance(place, places):
-            yield f"{kind.__name__} does not go with {type(place).__name__}"
+    allowed: dict[type, tuple[type, ...]] = {Case: WRITTEN, Same: (Xml, Through), Ref: SCALAR}
+    for marker, places in allowed.items():
+        if marker in kinds and not isinstance(place, places):
+            yield f"{marker.__name__} does not go with {type(place).__name__}"
     for mark in marks:
         if isinstance(mark, AtLeast) and mark.sibling not in siblings:
             yield f"AtLeast names '{mark.sibling}', which is no field beside it"

@@ -44,6 +44,24 @@ def fragment(element: Element) -> str:
     return text.decode()
 
 
+def foreign(text: str, space: str) -> Element:
+    """A text as an element of a namespace, as libvirt makes it: a bare root is put into it.
+
+    Raises:
+        ValueError: the text is no XML, or its root is of another namespace.
+    """
+    root = parse(text)
+    own = etree.QName(root).namespace
+    if own is not None and own != space:
+        raise ValueError(f"the element is of namespace {own}, not {space}")
+    if own is not None:
+        return root
+    made = etree.Element(f"{{{space}}}{root.tag}", dict(root.attrib), nsmap={"x": space})
+    made.text = root.text
+    made.extend(list(root))
+    return made
+
+
 def canonical(element: Element) -> str:
     """A form that is equal for equal content: prefixes, attribute order and blanks do not count."""
     text = etree.tostring(element, encoding="unicode", with_tail=False)

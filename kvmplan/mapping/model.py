@@ -34,6 +34,7 @@ from kvmplan.mapping.markers import (
 )
 from kvmplan.mapping.paths import is_path
 from kvmplan.mapping.strategy import Strategy
+from kvmplan.mapping.types import SecretText
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters outside of XML 1.0: https://www.w3.org/TR/xml/#charsets"""
@@ -93,9 +94,8 @@ class Mapped(BaseModel):
     @classmethod
     def _is_xml(cls, value: Any) -> Any:
         """Texts that no document can hold are refused here, where their place is known."""
-        texts = (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
-        for text in (*value, *value.values()) if isinstance(value, dict) else texts:
-            if isinstance(text, str) and (found := NOT_XML.search(text)):
+        for text in _texts(value):
+            if found := NOT_XML.search(text):
                 raise ValueError(f"the character U+{ord(found[0]):04X} cannot stand in XML")
         return value
 
@@ -105,6 +105,16 @@ class Mapped(BaseModel):
         if cls.scalar is not None and not isinstance(value, Mapping | list):
             return {cls.scalar: value}
         return value
+
+
+def _texts(value: Any) -> typing.Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, SecretText):
+        yield value.reveal()
+    elif isinstance(value, tuple | dict):
+        for inner in (*value, *value.values()) if isinstance(value, dict) else value:
+            yield from _texts(inner)
 
 
 @cache

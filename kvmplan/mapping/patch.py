@@ -97,9 +97,16 @@ def _patch(
 
 
 def _in_order(spots: Mapping[str, Spot], grouped: Mapping[str, list[Edit]]) -> list[str]:
-    """Removals first: variants share nodes, a late one would take what was just written."""
-    edited = [name for name in spots if name in grouped]
-    return sorted(edited, key=lambda name: any(value is not None for _, value in grouped[name]))
+    """Removals first, then what clears: later they would take what was just written."""
+
+    def rank(name: str) -> int:
+        binding = spots[name].binding
+        if all(value is None for _, value in grouped[name]):
+            return 0
+        clears = binding.place.clears if isinstance(binding.place, Xml | Is) else ()
+        return 1 if clears or binding.case is not None else 2
+
+    return sorted((name for name in spots if name in grouped), key=rank)
 
 
 def _pin(spots: Mapping[str, Spot], grouped: Mapping[str, list[Edit]]) -> None:

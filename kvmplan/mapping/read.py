@@ -11,7 +11,7 @@ from lxml import etree
 from lxml.etree import _Element as Element
 
 from kvmplan.mapping import codecs
-from kvmplan.mapping.document import canonical, fragment, parse
+from kvmplan.mapping.document import canonical, foreign, fragment, parse
 from kvmplan.mapping.markers import (
     Case,
     Foreign,
@@ -64,7 +64,8 @@ def read(
 
     With `like`, exactly the fields that it has are read (None: there is no such node), values that
     are as good as the wanted ones are given as those, and members of its collections that it does
-    not name are read whole. Without, every field that has a value is read.
+    not name are read whole. Without, every field that has a value is read, of exclusive ones the
+    first.
     """
     if like is None:
         return _read_whole(model, element, context, at)
@@ -85,6 +86,12 @@ def _read_whole(
         value = reader(element, context, None, (*at, name))
         if value is not None and value != {}:
             tree[name] = value
+    for group in model.exclusive:
+        given = [name for name in group if name in tree]
+        kept = next((name for name in given if tree[name] is not False), None)
+        for name in given:
+            if name != kept:
+                del tree[name]
     return tree
 
 
@@ -311,24 +318,6 @@ def _foreign(path: str, element: Element, want: Any) -> dict[str, str]:
             else:
                 found[space] = fragment(child)
     return found
-
-
-def foreign(text: str, space: str) -> Element:
-    """A text as an element of a namespace, as libvirt makes it: a bare root is put into it.
-
-    Raises:
-        ValueError: the text is no XML, or its root is of another namespace.
-    """
-    root = parse(text)
-    own = etree.QName(root).namespace
-    if own is not None and own != space:
-        raise ValueError(f"the element is of namespace {own}, not {space}")
-    if own is not None:
-        return root
-    made = etree.Element(f"{{{space}}}{root.tag}", dict(root.attrib), nsmap={"x": space})
-    made.text = root.text
-    made.extend(list(root))
-    return made
 
 
 def _overlay(element: Element, want: Any) -> Any:

@@ -139,6 +139,27 @@ def _pattern(pattern: str, example: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
 
 
+def _xml(value: str) -> str:
+    from kvmplan.mapping.document import parse
+
+    try:
+        parse(value)
+    except ValueError as error:
+        raise ValueError(f"this is no XML: {error}") from error
+    return value
+
+
+def _foreign(value: dict[str, str]) -> dict[str, str]:
+    from kvmplan.mapping.document import foreign
+
+    for space, text in value.items():
+        try:
+            foreign(text, space)
+        except ValueError as error:
+            raise ValueError(f"the metadata of {space} is no XML for it: {error}") from error
+    return value
+
+
 Size = Annotated[int, BeforeValidator(_size), _pattern(r"^\d+(B|KiB|MiB|GiB|TiB|PiB)$", "20GiB")]
 """A size; in bytes. Written ``20GiB``."""
 Duration = Annotated[int, BeforeValidator(_duration), _pattern(r"^\d+(s|m|h|d)$", "5m")]
@@ -159,6 +180,10 @@ VolumeName = Annotated[str, AfterValidator(_volume_name)]
 """A volume: ``POOL/NAME``."""
 Name = Annotated[str, AfterValidator(_name)]
 """A libvirt name."""
+XmlText = Annotated[str, AfterValidator(_xml)]
+"""Well-formed XML."""
+ForeignXml = Annotated[dict[str, str], AfterValidator(_foreign)]
+"""Namespace -> one element of it, as XML; an element without a namespace is put into it."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 """A TCP or UDP port."""
 
@@ -185,6 +210,12 @@ class SecretText:
         return "(sensitive)"
 
     __str__ = __repr__
+
+    def __copy__(self) -> SecretText:
+        return self
+
+    def __deepcopy__(self, _: Any) -> SecretText:
+        return self
 
     def __reduce__(self) -> Any:
         raise TypeError("a secret is never serialised")

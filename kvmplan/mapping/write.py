@@ -11,6 +11,7 @@ from lxml import etree
 from lxml.etree import _Element as Element
 
 from kvmplan.mapping import codecs
+from kvmplan.mapping.document import foreign
 from kvmplan.mapping.markers import (
     Group,
     Is,
@@ -36,7 +37,7 @@ from kvmplan.mapping.paths import (
     split,
     text_at,
 )
-from kvmplan.mapping.read import Context, Path, decode, foreign, item_of, readers
+from kvmplan.mapping.read import Context, Path, decode, item_of, readers
 from kvmplan.mapping.types import SecretText
 
 Edit = tuple[Path, Any]

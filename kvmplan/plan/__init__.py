@@ -1,1 +1,1 @@
-"""Planning: pair specs with the inventory, diff, judge the impact, guard, order. Pure; never writes."""
+"""Planning: pair specs with the inventory, diff, judge, guard, order. Pure; never writes."""

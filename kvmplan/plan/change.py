@@ -182,7 +182,7 @@ class Plan:
     hosts: Mapping[str, HostFacts]
     changes: tuple[Change, ...] = ()
     drift: tuple[Change, ...] = ()
-    """The part of `changes` that undoes changes made by hand: same addresses, only drifted fields."""
+    """The part of `changes` that undoes what was changed by hand: only the drifted fields."""
     pending: tuple[Pending, ...] = ()
     unlisted: tuple[Unlisted, ...] = ()
     released: tuple[Released, ...] = ()

@@ -1,4 +1,4 @@
-"""Checks of a plan: references to nothing, and conflicts that libvirt accepts and guests suffer from.
+"""Checks of a plan: references to nothing, and conflicts that libvirt accepts in silence.
 
 Errors for what the plan creates, changes or starts; warnings for what it leaves alone.
 """

@@ -40,6 +40,7 @@ class Intent:
         resource: the spec's resource.
         model: its kind's model.
         tree: all that is wanted, defaults and followers worked out.
+        declared: what the spec says, without followers: what the mark remembers.
         live: the same fields as they are in the persistent document; None if it does not exist.
         root: the persistent document; for reading only.
         names: the user's names of NICs, by MAC.
@@ -49,6 +50,7 @@ class Intent:
     resource: Resource
     model: type[Mapped]
     tree: Tree
+    declared: Tree = field(default_factory=dict)
     record: Record | None = None
     live: Tree | None = None
     root: Element | None = None
@@ -115,12 +117,14 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
     context = births.context(inventory, runtime=context.runtime, names=names)
     like = complete(model, tree, None)
     live = read(model, root, context, like)
+    whole = complete(model, tree, live)
     return Intent(
         resource=resource,
         model=model,
-        tree=complete(model, tree, live),
+        tree=whole,
+        declared=tree,
         record=record,
-        live=live,
+        live=_without(live, like, whole),
         root=root,
         mark=mark,
         claim=claim,
@@ -128,6 +132,20 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
         names=names,
         context=context,
     )
+
+
+def _without(live: Tree, like: Mapping[str, Any], tree: Mapping[str, Any]) -> Tree:
+    """The live fields without the followers that were only looked at: they stay as they are."""
+    if like is tree or like == tree:
+        return live
+    kept: Tree = {}
+    for name, value in live.items():
+        if name in like and name not in tree:
+            continue
+        inner = (like.get(name), tree.get(name))
+        nested = isinstance(value, Mapping) and all(isinstance(part, Mapping) for part in inner)
+        kept[name] = _without(dict(value), inner[0] or {}, inner[1] or {}) if nested else value
+    return kept
 
 
 def _new(
@@ -144,6 +162,7 @@ def _new(
         resource=resource,
         model=model,
         tree=complete(model, tree, None),
+        declared=tree,
         claim=inventory.claim(resource.address),
         names=names,
         context=births.context(inventory, names=names),

@@ -26,7 +26,7 @@ def scope(
     remove_unlisted: bool,
     at: Path = (),
 ) -> tuple[dict[str, Any], list[Path]]:
-    """The live tree without members that are nobody's business, and the paths of the unlisted ones."""
+    """The live tree without members that were never ours, and the paths of those."""
     kept: dict[str, Any] = dict(live)
     unlisted: list[Path] = []
     for name, wanted in desired.items():

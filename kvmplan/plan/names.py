@@ -66,12 +66,13 @@ def pair_names(
         left = {
             mac: name for mac, name in known.items() if mac not in pairs and name not in by_name
         }
-        names[(field,)] = {**left, **pairs}
+        new = {item["mac"]: key for key, item in tree[field].items()}
+        names[(field,)] = {**left, **new, **pairs}
     return tree, names
 
 
 def _settled(wanted: Mapping[str, Any], known: Mapping[str, str]) -> bool:
-    """Whether the mark knows every wanted member under the MAC it is wanted with: nothing to search."""
+    """Whether the mark knows every wanted member under its wanted MAC: nothing to search."""
     by_name = {name: mac for mac, name in known.items()}
     return all(
         key in by_name and item.get("mac", by_name[key]) == by_name[key]

@@ -1,4 +1,4 @@
-"""What can be known without a host: cycles, and references and conflicts among the specs themselves."""
+"""What can be known without a host: cycles among the specs."""
 
 from __future__ import annotations
 

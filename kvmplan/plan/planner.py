@@ -1,7 +1,8 @@
-"""The planner: from specs and inventories to a plan. Pure but for one question back to the host:
+"""The planner: from specs and inventories to a plan.
 
-when something will change, the reader is asked to complete the inventory with all domains, so that
-users and conflicts are known. A plan that changes nothing never needs that.
+Pure but for one question back: when something will change, the reader is asked to complete the
+inventory with all domains, so that users and conflicts are known. A plan that changes nothing
+never needs that.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ from kvmplan.plan.steps import Draft
 from kvmplan.plan.users import Users, running_disk, users_of
 from kvmplan.spec.desired import Desired
 
-Complete = Callable[[str, Inventory], Inventory]
-"""Host name and inventory -> the inventory with all domains of the host read."""
+Complete = Callable[[str, Inventory, frozenset[str]], Inventory]
+"""Host name, inventory, pools -> the inventory with all domains and these pools' volumes read."""
 
 WAITING = frozenset({("vcpus", "current"), ("memory", "current")})
 """Fields that a running guest follows in its own time."""
@@ -110,13 +111,13 @@ class Planner:
         acting = [draft for draft in drafts if draft.action is not Action.NOOP]
         users: dict[str, Users] = {}
         if acting:
-            users = self._look_around({draft.address.host for draft in acting})
+            users = self._look_around(acting)
         self._check(acting, users)
         changes = {draft.address: self._change(draft, users) for draft in drafts}
         changes = arrange(changes, self._edges(acting), self._desired, self._found)
         return Planned(self._finish(changes, users), self._intents, self._births, self._inventories)
 
-    # ------------------------------------------------------------------ what happens to each resource
+    # ---------------------------------------------------------------- what happens to each resource
 
     def _wanted(self) -> list[_Draft]:
         drafts = []
@@ -180,7 +181,7 @@ class Planner:
         self._found.error("KVP221", summary, intent.resource.place, remedy, intent.address)
 
     def _state_is_safe(self, intent: Intent, record: Record, compared: Compared) -> bool:
-        """Whether a guest can be brought to its wanted state: one stopped by an error is not resumed."""
+        """Whether a guest can be brought to its state: one stopped by an error is not resumed."""
         wants = next((change for change in compared.changes if change.path == ("state",)), None)
         if (
             wants is None
@@ -204,7 +205,7 @@ class Planner:
         address = intent.address
         self._unlisted += [Unlisted(address, path) for path in compared.unlisted]
         if intent.applied is not None:
-            known = applied_fields(intent.model, intent.tree)
+            known = applied_fields(intent.model, intent.declared)
             if known != intent.applied:
                 self._released += [
                     Released(address, p) for p in released(intent.model, known, intent.applied)
@@ -270,12 +271,21 @@ class Planner:
         }
         return claimed | set(self._desired.resources)
 
-    # ------------------------------------------------------------------ the neighbourhood
+    # ----------------------------------------------------------------- the neighbourhood
 
-    def _look_around(self, hosts: Iterable[str]) -> dict[str, Users]:
+    def _look_around(self, acting: list[_Draft]) -> dict[str, Users]:
+        """Read the rest of the hosts that something changes on, and see who uses what there."""
         users = {}
-        for host in sorted(hosts):
-            self._inventories[host] = self._complete(host, self._inventories[host])
+        for host in sorted({draft.address.host for draft in acting}):
+            removed = (Action.DELETE, Action.REPLACE)
+            pools = frozenset(
+                draft.address.pool
+                for draft in acting
+                if draft.address.host == host
+                and draft.address.kind is Kind.VOLUME
+                and draft.action in removed
+            )
+            self._inventories[host] = self._complete(host, self._inventories[host], pools)
             users[host] = users_of(self._inventories[host])
         return users
 
@@ -305,7 +315,7 @@ class Planner:
     def _shrinks(self, draft: _Draft) -> bool:
         return any(change.after is None for change in draft.compared.changes)
 
-    # ------------------------------------------------------------------ changes
+    # ----------------------------------------------------------------- changes
 
     def _change(self, draft: _Draft, users: Mapping[str, Users]) -> Change:
         intent, address = draft.intent, draft.address
@@ -400,7 +410,7 @@ class Planner:
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return Precondition(True, record.key, record.active, digest(text))
 
-    # ------------------------------------------------------------------ the whole
+    # ----------------------------------------------------------------- the whole
 
     def _finish(self, changes: Mapping[Address, Change], users: Mapping[str, Users]) -> Plan:
         scene = Scene(
@@ -467,6 +477,13 @@ class Planner:
 def _address(host: str, short: str) -> Address:
     kind, _, name = short.partition(".")
     return Address(host, Kind(kind), name)
+
+
+def _is_marked(address: Address, made: list[Draft]) -> bool:
+    """Whether the steps leave a mark already, or the kind carries none."""
+    if address.kind not in (Kind.DOMAIN, Kind.NETWORK):
+        return True
+    return any(step.verb is Verb.DEFINE for step in made)
 
 
 def _unnumbered(draft: Draft) -> Step:

@@ -83,7 +83,7 @@ def _new_volume(intent: Intent, fields: tuple[Path, ...]) -> Iterator[Draft]:
 def deletion(
     intent: Intent | None, address: Address, *, active: bool, keep_state: bool
 ) -> Iterator[Draft]:
-    """An object goes: stopped, then undefined or deleted. A guest is asked first, then powered off."""
+    """An object goes: stopped, then undefined or deleted. A guest is asked to shut down first."""
     if address.kind is Kind.VOLUME:
         yield Draft(Verb.DELETE_VOLUME, address, impact=Impact.DATA_LOSS)
         return

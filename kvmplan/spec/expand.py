@@ -66,7 +66,7 @@ class Expander:
 
     def _fail(self, summary: str, mark: Mark, remedy: str | None = None) -> Unrendered:
         self._report.error(codes.EXPANSION, summary, Place(*mark), remedy)
-        return Unrendered(summary)
+        return Unrendered()
 
     def _each(self, subject: str, key: str, entry: Entry) -> list[Names]:
         node = child(entry.node, "for_each")

@@ -13,7 +13,7 @@ from kvmplan.diagnostics import Diagnostics, Place
 from kvmplan.mapping.markers import Items
 from kvmplan.mapping.model import Binding, Mapped, bindings
 from kvmplan.spec import codes
-from kvmplan.spec.node import DEFAULT, SECRET, Mark, Node
+from kvmplan.spec.node import BROKEN, DEFAULT, SECRET, Mark, Node
 from kvmplan.spec.secrets import Secrets
 from kvmplan.spec.validate import at
 
@@ -60,7 +60,7 @@ class Extractor:
         assert isinstance(node.value, dict)
         table = bindings(model)
         for name, (mark, below) in node.value.items():
-            if below.value is None and below.tag is None:
+            if below.tag == BROKEN or (below.value is None and below.tag is None):
                 continue
             if below.tag == DEFAULT:
                 found.defaults.append((name,))
@@ -120,11 +120,13 @@ class Extractor:
             return {
                 key: self._plain(entry.node, secret, subject, (*path, key))
                 for key, entry in value.items()
-                if entry.node.value is not None or entry.node.tag is not None
+                if entry.node.tag != BROKEN
+                and (entry.node.value is not None or entry.node.tag is not None)
             }
         if isinstance(value, list):
             # Models are frozen and strict: their lists are tuples.
-            return tuple(self._plain(item, secret, subject, path) for item in value)
+            items = [item for item in value if item.tag != BROKEN]
+            return tuple(self._plain(item, secret, subject, path) for item in items)
         return value
 
     def _check_exclusive(

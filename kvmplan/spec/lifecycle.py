@@ -13,7 +13,7 @@ from kvmplan.mapping.model import Mapped, bindings
 from kvmplan.spec import codes
 from kvmplan.spec.desired import Lifecycle
 from kvmplan.spec.node import Entry, Node, child, lift, plain
-from kvmplan.spec.suggest import did_you_mean
+from kvmplan.spec.suggest import closest, did_you_mean
 from kvmplan.spec.validate import validate
 
 UNCHANGED = Lifecycle()
@@ -96,11 +96,18 @@ def _path(model: type[Mapped], written: str | tuple[str, ...]) -> tuple[str, ...
         found.append(name)
         current = table[name].item
         if isinstance(table[name].place, Items) and parts and current is not None:
-            size = 1
-            if isinstance(written, str):
-                size = next(
-                    (n for n in range(1, len(parts)) if parts[n] in bindings(current)), len(parts)
-                )
+            size = _key_size(parts, current) if isinstance(written, str) else 1
             found.append(".".join(parts[:size]))
             parts = parts[size:]
     return tuple(found)
+
+
+def _key_size(parts: list[str], item: type[Mapped]) -> int:
+    """How many of the parts between dots are an item's key."""
+    table = bindings(item)
+    for size in range(1, len(parts)):
+        if parts[size] in table:
+            return size
+    if len(parts) > 1 and closest(parts[-1], table) is not None:
+        raise UnknownPath(parts[-1], tuple(table))
+    return len(parts)

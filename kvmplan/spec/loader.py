@@ -6,6 +6,7 @@ decided here; what the keys mean is not.
 
 from __future__ import annotations
 
+from sys import intern
 from typing import Any
 
 import yaml
@@ -40,6 +41,7 @@ LONG_TEXTS = frozenset(
 REMEDIES = {
     "cannot start any token": "indent with blanks, not tabs; quote texts that start with @ ` or %",
     "mapping values are not allowed": "a text with ': ' in it needs quotes",
+    "expected whitespace": "a tag ends with a blank: {field: !default }",
     "expected key": "check the indentation, and the quotes and brackets above",
     "undefined alias": "write the anchor (&name) before the alias (*name)",
 }
@@ -153,10 +155,11 @@ class _Builder:
 
     def _scalar(self, event: Any, mark: Mark, tag: str | None, raw: bool) -> Node:
         text: str = event.value
-        if (event.implicit[0] and event.tag != "!") or event.tag in SCALAR_TAGS or (tag is not None and not event.style):
-            value = resolve(text)
+        if tag is not None:
+            is_plain = not event.style
         else:
-            value = text
+            is_plain = (event.implicit[0] and event.tag != "!") or event.tag in SCALAR_TAGS
+        value = resolve(text) if is_plain else text
         dynamic = not raw and type(value) is str and EXPRESSION_START in value
         return Node(value, mark, tag, dynamic)
 
@@ -210,7 +213,8 @@ class _Builder:
                 self._error(f"a key cannot be tagged '{event.tag}'", mark)
             if event.anchor is not None:
                 self._anchors[event.anchor] = (Node(event.value, mark), event.value, 1)
-            return event.value, mark, event.value == "<<" and not event.style
+            # The same few keys come again in every resource.
+            return intern(event.value), mark, event.value == "<<" and not event.style
         if type(event) is AliasEvent:
             known = self._anchors.get(event.anchor or "")
             if known is not None and known[1] is not None:

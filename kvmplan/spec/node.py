@@ -18,6 +18,8 @@ Mark: TypeAlias = tuple[str, int, int, int]
 DEFAULT = "default"
 SECRET = "secret"
 RAW = "raw"
+BROKEN = "broken"
+"""The tag of a value that could not be rendered, which is reported already."""
 EXPRESSION_START = "{{"
 
 Value: TypeAlias = "str | int | float | bool | SecretText | dict[str, Entry] | list[Node] | None"
@@ -39,7 +41,7 @@ class Node(NamedTuple):
     """A value with its place.
 
     Attributes:
-        tag: ``default``, ``secret`` or ``raw`` if the value was tagged so.
+        tag: ``default``, ``secret`` or ``raw`` if the value was tagged so; or ``broken``.
         dynamic: whether an expression is (or was) somewhere below: such a node is not shared.
     """
 
@@ -60,28 +62,33 @@ def entries(node: Node) -> dict[str, Entry]:
 
 
 def child(node: Node, name: str) -> Node | None:
-    """The value of a mapping's key; None if there is none or it is null."""
+    """The value of a mapping's key; None if there is none, or it is null or broken."""
     entry = entries(node).get(name)
-    if entry is None or (entry.node.value is None and entry.node.tag is None):
+    if entry is None or (entry.node.value is None and entry.node.tag in (None, BROKEN)):
         return None
     return entry.node
 
 
 def without(node: Node, names: tuple[str, ...]) -> Node:
-    """The mapping without some of its keys."""
-    kept = {name: entry for name, entry in entries(node).items() if name not in names}
+    """A mapping without some of its keys; anything else unchanged."""
+    if not isinstance(node.value, dict):
+        return node
+    kept = {name: entry for name, entry in node.value.items() if name not in names}
     return node._replace(value=kept)
 
 
 def plain(node: Node) -> Any:
-    """The value without places. ``!default`` and ``!secret`` nodes stay nodes, as opaque values."""
+    """The value without places and broken parts.
+
+    ``!default`` and ``!secret`` nodes stay nodes, as opaque values.
+    """
     if node.tag in (DEFAULT, SECRET):
         return node
     value = node.value
     if isinstance(value, dict):
-        return {key: plain(entry.node) for key, entry in value.items()}
+        return {key: plain(e.node) for key, e in value.items() if e.node.tag != BROKEN}
     if isinstance(value, list):
-        return [plain(item) for item in value]
+        return [plain(item) for item in value if item.tag != BROKEN]
     return value
 
 

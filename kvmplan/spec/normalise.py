@@ -18,7 +18,7 @@ from kvmplan.diagnostics import Diagnostics, Place
 from kvmplan.mapping.markers import Items
 from kvmplan.mapping.model import Binding, Mapped, bindings
 from kvmplan.spec import codes
-from kvmplan.spec.node import EXPRESSION_START, Entry, Mark, Node, lift, plain
+from kvmplan.spec.node import BROKEN, EXPRESSION_START, Entry, Mark, Node, entries, lift, plain
 from kvmplan.spec.validate import at, unknown_field, words
 
 
@@ -138,6 +138,8 @@ class Normaliser:
         path: tuple[str, ...],
     ) -> None:
         """Put one item into its collection; `name` is its key in a mapping, None in a list."""
+        if entry.node.tag == BROKEN:
+            return
         if entry.node.tag in ("default", "secret"):
             summary = f"{at(subject, path)}: !{entry.node.tag} is for fields, not for whole items"
             self._error(codes.VALUE, summary, entry.node.mark)
@@ -151,12 +153,15 @@ class Normaliser:
             self._error(codes.VALUE, summary, full.mark)
             return
         key = _natural_key(place, item, full)
+        is_broken = any(below.node.tag == BROKEN for below in entries(full).values())
         if name is not None and place.named:
             key = name
         elif name is not None and key is None:
             key = _canonical(item, place.key[0])(name)
             injected = Entry(entry.mark, Node(name, entry.mark, None, full.dynamic))
             full = full._replace(value={place.key[0]: injected, **full.value})
+        if key is None and is_broken:
+            return
         if key is None:
             fields = " or ".join(f"'{field_name}'" for field_name in place.key)
             remedy = f"give it {fields}" + (", or write NAME: {…}" if place.named else "")

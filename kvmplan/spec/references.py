@@ -12,7 +12,7 @@ from kvmplan.mapping.markers import Items
 from kvmplan.mapping.model import Binding, Mapped, bindings
 from kvmplan.spec import codes
 from kvmplan.spec.desired import Reference
-from kvmplan.spec.node import Entry, Node
+from kvmplan.spec.node import BROKEN, Entry, Node
 from kvmplan.spec.places import Places
 from kvmplan.spec.suggest import did_you_mean
 from kvmplan.spec.validate import words
@@ -87,6 +87,8 @@ def depends_on(
     items = node.value if isinstance(node.value, list) else [node]
     found: list[Reference] = []
     for index, item in enumerate(items):
+        if item.tag == BROKEN:
+            continue
         if not isinstance(item.value, str):
             summary = f"depends_on of {address.short} is {words(item.value)}"
             remedy = "write a list of addresses, such as network.lan"

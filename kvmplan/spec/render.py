@@ -15,6 +15,7 @@ from kvmplan.spec.expressions import ExpressionError, Text, compile_text, is_fix
 from kvmplan.spec.loader import LONG_TEXTS
 from kvmplan.spec.names import BrokenName, Problem, Scope
 from kvmplan.spec.node import (
+    BROKEN,
     EXPRESSION_START,
     RAW,
     SECRET,
@@ -35,7 +36,14 @@ GIVE_NAMES = "names beside var, each and host come from 'vars' beside 'template'
 
 
 class Unrendered(Exception):
-    """Something below a node could not be rendered; why is reported already."""
+    """Something could not be rendered; why is reported already.
+
+    `node` is what could be, with `BROKEN` values where that failed; None if nothing could.
+    """
+
+    def __init__(self, node: Node | None = None) -> None:
+        self.node = node
+        super().__init__()
 
 
 class Renderer:
@@ -58,7 +66,7 @@ class Renderer:
         self._failed = False
         rendered = self._node(node, scope)
         if self._failed:
-            raise Unrendered
+            raise Unrendered(rendered)
         return rendered
 
     def settle(self, node: Node, scope: Scope) -> Node:
@@ -113,7 +121,11 @@ class Renderer:
     def _text(self, node: Node, text: str, scope: Scope) -> Node:
         if self._fixed_only and not is_fixed(text):
             return node
+        failed, self._failed = self._failed, False
         value = self._evaluate(text, node.mark, scope)
+        if self._failed:
+            return Node(None, node.mark, BROKEN, True)
+        self._failed = failed
         return lift(value, node.mark, dynamic=not self._fixed_only)
 
     def _mapping(self, node: Node, scope: Scope) -> dict[str, Entry]:
@@ -151,7 +163,7 @@ class Renderer:
     def _template(self, node: Node, scope: Scope) -> Node:
         """A long text from ``{template: FILE, vars: {…}}``; a secret if a variable is one."""
         given = self._node(node, scope)
-        nothing = Node(None, node.mark, None, True)
+        nothing = Node(None, node.mark, BROKEN, True)
         for name, entry in entries(given).items():
             if name not in ("template", "vars"):
                 summary = f"unknown field '{name}' beside template"
@@ -164,7 +176,9 @@ class Renderer:
         if self._failed:
             return nothing
         text = self._template_text(file, {**scope, **names}, secret)
-        if secret and text is not None:
+        if text is None:
+            return nothing
+        if secret:
             return Node(SecretText(text), node.mark, SECRET, True)
         return Node(text, node.mark, None, True)
 

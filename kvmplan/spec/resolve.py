@@ -24,7 +24,7 @@ from kvmplan.spec.extract import Extractor
 from kvmplan.spec.lifecycle import read_lifecycle
 from kvmplan.spec.merge import merge
 from kvmplan.spec.names import Scope
-from kvmplan.spec.node import Entry, Node, child, without
+from kvmplan.spec.node import BROKEN, Entry, Node, child, without
 from kvmplan.spec.normalise import Normaliser
 from kvmplan.spec.places import Places
 from kvmplan.spec.references import depends_on, references
@@ -62,7 +62,7 @@ class Resolver:
         self._expander, self._renderer, self._report = expander, renderer, report
         self._normaliser = Normaliser(report)
         self._extractor = Extractor(secrets, report)
-        self._profiles: dict[str, Node | None] = {}
+        self._profiles: dict[str, Node] = {}
         self.resources: dict[Address, Resource] = {}
 
     def declaration(self, kind: Kind, key: str, entry: Entry) -> None:
@@ -75,11 +75,13 @@ class Resolver:
             return
         shared = self._expander.is_multiple(entry.node)
         self._normaliser.shared = self._extractor.shared = shared
+        checked = False
         try:
-            made = self._instances(kind, key, entry, shared)
+            for instance, node in self._instances(kind, key, entry, shared):
+                checked = self._instance(kind, instance, entry, node) or checked
         except Unrendered:
-            made = -1
-        if made <= 0:
+            checked = False
+        if not checked:
             # Nothing was made of it: its fields are checked as they are written.
             meta = DOMAIN_META if kind is Kind.DOMAIN else OWN_META
             self._normaliser.resource(body(entry.node), model, subject, meta)
@@ -90,34 +92,37 @@ class Resolver:
             if name not in self._profiles:
                 self._normalised_profile(name, entry.node)
 
-    def _instances(self, kind: Kind, key: str, entry: Entry, shared: bool) -> int:
-        """Make all instances; how many there are, -1 if some could not be made."""
+    def _instances(
+        self, kind: Kind, key: str, entry: Entry, shared: bool
+    ) -> Iterator[tuple[Instance, Node]]:
+        """The instances and what they are made of; repeated problems are dropped in between."""
         node = body(entry.node)
         if shared and node.dynamic:
-            node = self._renderer.settle(node, self._expander.base)
-        count, failed = 0, False
+            node = self._settled(node)
         seen: set[tuple[str, Place | None]] = set()
         for instance in self._expander.instances(kind, key, entry):
-            count += 1
             before = len(self._report.items)
-            try:
-                self._instance(kind, instance, entry, node)
-            except Unrendered:
-                failed = True
+            yield instance, node
             new = self._report.items[before:]
             if new:
                 self._report.items[before:] = [d for d in new if (d.code, d.place) not in seen]
                 seen.update((d.code, d.place) for d in new)
-        return -1 if failed else count
 
-    def _instance(self, kind: Kind, instance: Instance, entry: Entry, node: Node) -> None:
+    def _instance(self, kind: Kind, instance: Instance, entry: Entry, node: Node) -> bool:
+        """Add one resource if nothing is wrong with it; whether its fields could be checked."""
         address = Address(instance.host, kind, instance.name)
         subject = str(address) if self._several_hosts else address.short
         model = self._models[kind]
         wrong = _name_problem(kind, instance.name)
         if wrong is not None:
             self._report.error(codes.NAME, f"{subject}: {wrong}", entry.place)
-        node = self._renderer.render(node, instance.scope)
+        partial = False
+        try:
+            node = self._renderer.render(node, instance.scope)
+        except Unrendered as error:
+            if error.node is None or error.node.tag == BROKEN:
+                return False
+            node, partial = error.node, True
         if kind is Kind.DOMAIN:
             node = self._domain(node, model, subject, instance.scope)
         else:
@@ -125,21 +130,24 @@ class Resolver:
         if not isinstance(node.value, dict):
             summary = f"{subject}: expected a mapping, got {words(node.value)}"
             self._report.error(codes.VALUE, summary, node.place, None, address)
-            return
+            return True
         fields = without(node, OWN_META)
         extracted = self._extractor.resource(fields, model, subject)
-        value = validate(model, extracted.raw, fields, subject, self._report, address)
+        value = validate(
+            model, extracted.raw, fields, subject, self._report, address, partial=partial
+        )
         places = Places(entry, fields)
         lifecycle = read_lifecycle(address, model, child(node, "lifecycle"), self._report)
         after = depends_on(address, child(node, "depends_on"), self._known_hosts, self._report)
-        if value is None or wrong is not None:
-            return
+        if value is None or wrong is not None or partial:
+            return True
         found = references(address, model, extracted.raw, entry, places, self._report)
         defaults = frozenset(extracted.defaults)
         place = entry.place
         self._add(
             Resource(address, value, defaults, place, places, lifecycle, after, found), subject
         )
+        return True
 
     def _add(self, resource: Resource, subject: str) -> None:
         other = self.resources.setdefault(resource.address, resource)
@@ -153,7 +161,7 @@ class Resolver:
         own = self._normaliser.resource(node, model, subject, DOMAIN_META)
         profile = child(own, "profile")
         if profile is None:
-            return without(own, ("profile",)) if isinstance(own.value, dict) else own
+            return without(own, ("profile",))
         merged: Node | None = None
         for name, below in self._chosen(profile, subject, scope):
             over = self._normalised_profile(name, below)
@@ -165,6 +173,8 @@ class Resolver:
         """The profiles a domain names, rendered with the domain's own names."""
         for item in profile.value if isinstance(profile.value, list) else [profile]:
             name = item.value
+            if item.tag == BROKEN:
+                continue
             if not isinstance(name, str):
                 summary = f"profile of {subject} is {words(name)}"
                 self._report.error(codes.PROFILE, summary, item.place, "write a name or a list")
@@ -173,18 +183,25 @@ class Resolver:
                 summary = f"unknown profile '{name}' in {subject}"
                 self._report.error(codes.PROFILE, summary, item.place, remedy or "declare it")
             else:
-                settled = self._settled_profile(name)
-                if settled is not None:
-                    yield name, self._renderer.render(settled, scope)
+                yield name, self._rendered_profile(self._settled_profile(name), scope)
 
-    def _settled_profile(self, name: str) -> Node | None:
-        """A profile with what is the same for all domains evaluated; None if that failed."""
+    def _rendered_profile(self, settled: Node, scope: Scope) -> Node:
+        try:
+            return self._renderer.render(settled, scope)
+        except Unrendered as error:
+            return error.node or settled
+
+    def _settled(self, node: Node) -> Node:
+        """A node with what is the same for all its instances evaluated, as far as it can be."""
+        try:
+            return self._renderer.settle(node, self._expander.base)
+        except Unrendered as error:
+            return error.node or node
+
+    def _settled_profile(self, name: str) -> Node:
         if name not in self._profiles:
             node = self._declared_profiles[name].node
-            try:
-                self._profiles[name] = self._renderer.settle(node, self._expander.base)
-            except Unrendered:
-                self._profiles[name] = None
+            self._profiles[name] = self._settled(node)
         return self._profiles[name]
 
     def _normalised_profile(self, name: str, node: Node) -> Node:

@@ -62,12 +62,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
                     raise Problem(f"a text or list of more than {MAX_LENGTH} elements is too long")
         return super().call_binop(context, operator, left, right)
 
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """As Jinja2 says, and no method whose result can explode."""
-        if attr in EXPLOSIVE and isinstance(obj, str):
-            return False
-        return super().is_safe_attribute(obj, attr, value)
-
     def getattr(self, obj: Any, attribute: str) -> Any:
         """A mapping's keys come before its methods: ``each.value.items`` is the user's key."""
         if isinstance(obj, dict):
@@ -75,12 +69,16 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 return obj[attribute]
             if isinstance(obj, Names):
                 return self.unknown(obj, attribute)
+        if isinstance(obj, str) and attribute in EXPLOSIVE:
+            return self.unsafe_undefined(obj, attribute)
         return super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         """As `getattr`, for ``var['name']``."""
         if isinstance(obj, Names) and argument not in obj:
             return self.unknown(obj, str(argument))
+        if isinstance(obj, str) and argument in EXPLOSIVE:
+            return self.unsafe_undefined(obj, argument)
         return super().getitem(obj, argument)
 
     def unknown(self, names: Names, name: str) -> Undefined:

@@ -5,6 +5,7 @@ No value ever enters a message: what went wrong is told by the source's name.
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,7 +72,7 @@ class Secrets:
         path = self._root / name
         try:
             with path.open("rb") as stream:
-                mode = stat.S_IMODE(path.stat().st_mode)
+                mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
                 if mode & OTHERS:
                     summary = f"the secret file '{name}' has mode {mode:04o}; others may read it"
                     self._error(summary, node, f"chmod 600 {name}")

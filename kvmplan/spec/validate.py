@@ -60,6 +60,8 @@ def validate(
     subject: str,
     report: Diagnostics,
     address: Address | None = None,
+    *,
+    partial: bool = False,
 ) -> Model | None:
     """The validated model; None, and what is wrong at its place.
 
@@ -70,13 +72,15 @@ def validate(
         subject: how messages name the whole: ``domain.web``.
         report: gets the errors.
         address: the resource they belong to.
+        partial: whether some of the value is known to be lacking: what is missing is no error.
     """
     try:
         return model.model_validate(raw)
     except ValidationError as error:
         found = _Errors(model, node, subject, report, address)
         for details in error.errors(include_url=False):
-            found.add(details)
+            if not (partial and details["type"] == "missing"):
+                found.add(details)
     return None
 
 
@@ -160,6 +164,8 @@ def _sentence(details: ErrorDetails, secret: bool) -> tuple[str, str | None]:
         return f"{shown} is none of {', '.join(choices)}", remedy
     if kind in EXPECTED:
         return f"expected {EXPECTED[kind]}, got {shown}", _type_remedy(kind, value)
+    if kind == "string_pattern_mismatch":
+        return f"{shown} does not match {context.get('pattern')}", None
     message = details["msg"].removeprefix("Input ").removeprefix("Value ")
     message = message[:1].lower() + message[1:]
     return f"{shown} {message}" if message.startswith("should") else f"{shown}: {message}", None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from kvmplan.mapping.impact import Impact, worst
@@ -139,10 +140,12 @@ def _broken(name: str, before: str, after: str, layout: Layout) -> list[str]:
 
 
 def _painted(text: str, layout: Layout, meaning: Meaning | None) -> list[str]:
-    lines = layout.wrap(text, 0)
+    """A consequence on lines of its own, as far right as its longest line allows."""
+    margin = 10
+    lines = replace(layout, width=layout.width - margin).wrap(text, 0)
     longest = max(map(len, lines), default=0)
-    margin = " " * max(10, min(layout.column - 6, layout.width - longest))
-    return [margin + layout.style.paint(line, meaning) for line in lines]
+    left = " " * max(margin, min(layout.column - 6, layout.width - longest))
+    return [left + layout.style.paint(line, meaning) for line in lines]
 
 
 def _consequence(field: FieldChange) -> str:

@@ -20,13 +20,24 @@ class Finding(Protocol):
     """
 
     @property
-    def layer(self) -> str: ...
+    def layer(self) -> str:
+        """Which part of the machine."""
+        ...
+
     @property
-    def ok(self) -> bool | None: ...
+    def ok(self) -> bool | None:
+        """Whether it is well."""
+        ...
+
     @property
-    def summary(self) -> str: ...
+    def summary(self) -> str:
+        """One sentence."""
+        ...
+
     @property
-    def remedy(self) -> str | None: ...
+    def remedy(self) -> str | None:
+        """What to do."""
+        ...
 
 
 _MARKS = {True: ("ok", Meaning.GOOD), False: ("!!", Meaning.DANGER), None: ("--", Meaning.DIM)}

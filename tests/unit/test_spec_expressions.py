@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -116,13 +117,8 @@ def test_raw_and_long_texts(specs: Loader) -> None:
 domains: {web: {title: !raw "{{ x }}", xml: "<a>{{ y }}</a>"}}
 volumes: {vms/a: {content: "{{ z }}"}}
 """
-    desired = specs.good(text)
-    web, volume = desired.resources.values().__reversed__(), desired.resources
-    assert next(iter(web)).model.model_dump(exclude_unset=True) == {
-        "title": "{{ x }}",
-        "xml": "<a>{{ y }}</a>",
-    }
-    assert len(volume) == 2
+    assert specs.fields(text, "domain.web") == {"title": "{{ x }}", "xml": "<a>{{ y }}</a>"}
+    assert specs.fields(text, "volume.vms/a") == {"content": "{{ z }}"}
 
 
 def test_values_are_not_expressions_again(specs: Loader) -> None:
@@ -161,9 +157,8 @@ def test_precedence_of_variables(specs: Loader) -> None:
     ],
 )
 def test_types_of_variables(specs: Loader, kind: str, given: str, value: Any) -> None:
-    text = f"variables: {{v: {{type: {kind}}}}}\ndomains: {{web: {{title: '{{{{ var.v | tojson }}}}'}}}}"
-    import json
-
+    variables = f"variables: {{v: {{type: {kind}}}}}\n"
+    text = variables + "domains: {web: {title: '{{ var.v | tojson }}'}}"
     title = specs.fields(text, "domain.web", vars=(f"v={given}",))["title"]
     assert json.loads(title) == value
 
@@ -199,7 +194,8 @@ def test_types_of_variables(specs: Loader, kind: str, given: str, value: Any) ->
         (
             "{type: sise}",
             ("v=1",),
-            "type of variable 'v': 'sise' is none of string, integer, number, boolean, size, duration, list, map",
+            "type of variable 'v': 'sise' is none of string, integer, number, "
+            "boolean, size, duration, list, map",
         ),
         ("{type: string}", (), "variable 'v' has no value"),
         ("{typ: string}", (), "unknown field 'typ' in variable 'v'"),
@@ -264,7 +260,13 @@ domains: {{"web-{{{{ each.key }}}}": {{for_each: {each}, title: "{{{{ each.key }
 
 
 def test_each_value_keeps_its_type(specs: Loader) -> None:
-    text = 'domains: {"web-{{ each.key }}": {for_each: {a: {n: 3, s: 1GiB}}, vcpus: "{{ each.value.n }}", memory: "{{ each.value.s }}"}}'
+    text = """
+domains:
+  "web-{{ each.key }}":
+    for_each: {a: {n: 3, s: 1GiB}}
+    vcpus: "{{ each.value.n }}"
+    memory: "{{ each.value.s }}"
+"""
     assert specs.fields(text, "domain.web-a") == {
         "vcpus": {"current": 3},
         "memory": {"current": 2**30},

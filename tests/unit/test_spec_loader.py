@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from kvmplan.diagnostics import Diagnostics
 from kvmplan.spec.loader import parse
 from kvmplan.spec.node import Node, child, entries, plain

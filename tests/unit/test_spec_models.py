@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -39,7 +38,7 @@ class Disk(Mapped):
     exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("volume", "file"),)
     target: Annotated[str | None, Xml("./target/@dev")] = None
     """Target."""
-    volume: Annotated[str | None, Policy(), Ref("volume")] = None
+    volume: Annotated[str | None, Xml("./source/@volume"), Ref("volume")] = None
     """Volume."""
     file: Annotated[str | None, Xml("./source/@file")] = None
     """File."""
@@ -75,7 +74,7 @@ class Domain(Mapped):
     """Autostart."""
     state: Annotated[Literal["running", "stopped"] | None, Policy()] = None
     """State."""
-    features: Annotated[Mapping[str, str] | None, Pairs("./cpu/feature", "name", "policy")] = None
+    features: Annotated[dict[str, str] | None, Pairs("./cpu/feature", "@name", "@policy")] = None
     """Features."""
     disks: Annotated[dict[str, Disk] | None, Items("./devices/disk", key=("target",))] = None
     """Disks."""

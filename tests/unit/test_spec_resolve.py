@@ -29,7 +29,8 @@ pools:
 volumes:
   vms/web.qcow2: {capacity: 20GiB}
 domains:
-  web: {profile: small, state: running, disks: {vda: {volume: vms/web.qcow2}}, interfaces: {eth0: {network: lan}}}
+  web: {profile: small, state: running, disks: {vda: {volume: vms/web.qcow2}},
+    interfaces: {eth0: {network: lan}}}
 """
 
 
@@ -57,7 +58,7 @@ def test_example_of_the_contract(specs: Loader) -> None:
     }
     assert [(r.path, str(r.target), str(r.place)) for r in web.references] == [
         (("disks", "vda", "volume"), "kvm1:volume.vms/web.qcow2", "specs/lab.yaml:20:63"),
-        (("interfaces", "eth0", "network"), "kvm1:network.lan", "specs/lab.yaml:20:109"),
+        (("interfaces", "eth0", "network"), "kvm1:network.lan", "specs/lab.yaml:21:34"),
     ]
     assert str(web.place) == "specs/lab.yaml:20:3"
     volume = desired.resources[parse_address("volume.vms/web.qcow2", "kvm1")]
@@ -102,7 +103,7 @@ def test_places_of_fields(specs: Loader) -> None:
         ),
         ("features: {vmx: require, avx: ~}", {"features": {"vmx": "require"}}),
         ("boot: [hd]", {"boot": ("hd",)}),
-        ("title: !default", {}),
+        ("title: !default ", {}),
     ],
 )
 def test_shorthands_and_keys(specs: Loader, body: str, fields: object) -> None:
@@ -299,7 +300,8 @@ domains:
         (
             "domains: {web: {depends_on: [lan]}}",
             "KVP114",
-            "depends_on of domain.web: 'lan' is not an address; write KIND.NAME, KIND one of network, pool, volume, domain",
+            "depends_on of domain.web: 'lan' is not an address; write KIND.NAME, "
+            "KIND one of network, pool, volume, domain",
             "2:30",
             None,
         ),
@@ -358,6 +360,31 @@ volumes:
         ("KVP103", 5),
         ("KVP104", 5),
         ("KVP105", 7),
+    ]
+
+
+def test_a_broken_expression_hides_no_other_problem(specs: Loader) -> None:
+    text = """
+profiles: {p: {title: "{{ var.q }}", vcpus: x}}
+domains:
+  a: {profile: "{{ var.p }}", title: "{{ var.t }}", state: run, boot: ["{{ var.b }}"]}
+  b: {disks: [{target: "{{ var.d }}", buss: x}], depends_on: ["{{ var.e }}"], memory: 5}
+  c: {profile: p}
+  e: "{{ var.c }}"
+"""
+    found = [(d.code, d.place.line if d.place else 0) for d in specs.problems(text)]
+    assert found == [
+        ("KVP103", 3),
+        ("KVP105", 3),
+        ("KVP103", 5),
+        ("KVP103", 5),
+        ("KVP105", 5),
+        ("KVP103", 5),
+        ("KVP103", 6),
+        ("KVP104", 6),
+        ("KVP103", 6),
+        ("KVP105", 6),
+        ("KVP103", 8),
     ]
 
 

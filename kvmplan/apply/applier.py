@@ -1,0 +1,333 @@
+"""The applier: carries out a plan's steps, and no others, on all its hosts at once.
+
+A failed step ends its change and leaves out what depends on it; the rest goes on. What was done is
+read again. Events tell all of it; claims are written before the first step and kept to the end.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
+
+from kvmplan.address import Address
+from kvmplan.apply.claims import ClaimBook
+from kvmplan.apply.events import (
+    ApplyFinished,
+    ApplyStarted,
+    ChangeFailed,
+    ChangeFinished,
+    ChangeSkipped,
+    ChangeStarted,
+    Event,
+    Outcome,
+    Progress,
+    StepFinished,
+    StepStarted,
+)
+from kvmplan.apply.execution import Execution
+from kvmplan.apply.port import ConnectionLost, Host, HostError, Lock
+from kvmplan.apply.problems import AGAIN, LockLost, Stale, diagnostic, words
+from kvmplan.apply.schedule import Cause, Schedule, Track, Unit
+from kvmplan.apply.site import Site
+from kvmplan.apply.work import Task
+from kvmplan.diagnostics import Diagnostic, ExitCode, Failure, Severity
+from kvmplan.kinds.verbs import Verb
+from kvmplan.plan.change import Action, Change
+
+if TYPE_CHECKING:
+    from kvmplan.plan.planner import Planned
+
+HEARTBEAT_SECONDS = 30.0
+INTERRUPTED = "interrupted"
+FIRST_FAILURE = "stopped after the first failure"
+
+WAITING = {
+    Verb.SHUTDOWN: "the guest to shut down",
+    Verb.DETACH: "the guest to let go of the device",
+    Verb.CLONE_VOLUME: "the copy",
+}
+"""What a step that takes long waits for; of other verbs, libvirt."""
+
+
+def apply(
+    planned: Planned,
+    hosts: Mapping[str, Host],
+    locks: Mapping[str, Lock],
+    emit: Callable[[Event], None],
+    *,
+    parallelism: int = 4,
+    fail_fast: bool = False,
+    stop: threading.Event | None = None,
+    origin: str = "",
+    heartbeat: float = HEARTBEAT_SECONDS,
+) -> ApplyFinished:
+    """Carry out a plan.
+
+    Args:
+        planned: the plan and what its steps are made from.
+        hosts: by name; every host that the plan acts on.
+        locks: the stack's lock on each host that has one.
+        emit: gets the events, one at a time, from whichever thread they happen in.
+        parallelism: steps at once on each host.
+        fail_fast: begin nothing more after a failure.
+        stop: begin nothing more once it is set; steps in flight are finished.
+        origin: the git origin of the specs, to be remembered with the claims.
+        heartbeat: seconds between two `Progress` events.
+
+    Returns:
+        What became of every acting resource, in the plan's order.
+
+    Raises:
+        Failure: KVP606, everything was attempted, but the claims could not be written at the end.
+        Exception: what `emit` raised; nothing was begun after that.
+    """
+    stop = stop or threading.Event()
+    run = _Run(planned, hosts, locks, emit, fail_fast, stop, origin)
+    return run.run(parallelism, heartbeat)
+
+
+class _Run:
+    """One apply."""
+
+    def __init__(
+        self,
+        planned: Planned,
+        hosts: Mapping[str, Host],
+        locks: Mapping[str, Lock],
+        emit: Callable[[Event], None],
+        fail_fast: bool,
+        stop: threading.Event,
+        origin: str,
+    ) -> None:
+        self._plan, self._receiver = planned.plan, emit
+        self._fail_fast, self._stop = fail_fast, stop
+        self._schedule = Schedule(self._plan.acting, stop.is_set)
+        self._emitting = threading.Lock()
+        self._broken: Exception | None = None
+        self._guard = threading.Lock()
+        self._outcomes: dict[Address, tuple[Outcome, str]] = {}
+        self._tasks: dict[Address, Task] = {}
+        self._began: dict[Address, float] = {}
+        self._busy: dict[int, tuple[Unit, float]] = {}
+        self._executions: dict[str, Execution] = {}
+        for name in self._schedule.hosts:
+            site = Site(
+                hosts[name], planned.inventories[name], planned.births, self._plan.stack_uid
+            )
+            book = ClaimBook(site, self._plan.stack_name, origin)
+            self._executions[name] = Execution(site, planned.intents, locks.get(name), book)
+
+    def run(self, parallelism: int, heartbeat: float) -> ApplyFinished:
+        """From the first event to the last."""
+        self._emit(ApplyStarted(self._plan))
+        for name, execution in self._executions.items():
+            self._open(name, execution)
+        try:
+            self._carry_out_all(parallelism, heartbeat)
+        finally:
+            self._left_out(self._schedule.halt(INTERRUPTED))
+            unwritten = self._close()
+        finished = self._finished()
+        self._emit(finished)
+        if self._broken is not None:
+            raise self._broken
+        if unwritten:
+            raise Failure(unwritten, ExitCode.INCOMPLETE)
+        return finished
+
+    def _open(self, name: str, execution: Execution) -> None:
+        """Claim what will be made; a host that does not take that is left alone."""
+        tracks = [t for t in self._schedule.tracks if t.change.address.host == name]
+        try:
+            execution.open([track.change for track in tracks])
+        except (HostError, LockLost) as error:
+            execution.lost = True
+            first = tracks[0].change
+            self._fail_change(first, error)
+            self._left_out(
+                t for t in self._schedule.halt(first.address, name) if t.change is not first
+            )
+
+    def _close(self) -> list[Diagnostic]:
+        problems = []
+        for name, execution in self._executions.items():
+            try:
+                execution.close()
+            except HostError as error:
+                summary = f"the claims on host '{name}' could not be written: {words(error)}"
+                remedy = "apply again: what is done is done, and will be claimed then"
+                problems.append(Diagnostic("KVP606", Severity.ERROR, summary, remedy=remedy))
+        return problems
+
+    # ------------------------------------------------------------------ workers
+
+    def _carry_out_all(self, parallelism: int, heartbeat: float) -> None:
+        counts = {name: min(parallelism, left) for name, left in self._schedule.hosts.items()}
+        total = sum(counts.values())
+        if not total:
+            return
+        with ThreadPoolExecutor(total, "kvmplan-apply") as threads:
+            jobs = {
+                threads.submit(self._work, name)
+                for name, count in counts.items()
+                for _ in range(count)
+            }
+            while jobs:
+                try:
+                    done, jobs = wait(jobs, heartbeat)
+                except KeyboardInterrupt:
+                    self._stop.set()
+                    continue
+                for job in done:
+                    job.result()
+                self._beat()
+
+    def _work(self, host: str) -> None:
+        try:
+            self._work_off(host)
+        except BaseException:
+            # Nobody may wait for the step that is lost with this thread.
+            self._stop.set()
+            self._schedule.wake()
+            raise
+
+    def _work_off(self, host: str) -> None:
+        while (unit := self._schedule.take(host)) is not None:
+            with self._guard:
+                self._busy[unit.id] = (unit, time.monotonic())
+            try:
+                notes = self._carry_out(unit)
+            except Exception as error:
+                self._failed(unit, error)
+            else:
+                self._done(unit, notes)
+            finally:
+                with self._guard:
+                    del self._busy[unit.id]
+
+    def _carry_out(self, unit: Unit) -> tuple[str, ...]:
+        """One step, with what belongs before the first and behind the last one of its change."""
+        change, execution = unit.track.change, self._executions[unit.track.change.address.host]
+        if unit.is_first:
+            self._began[change.address] = time.monotonic()
+            self._tasks[change.address] = execution.begin(change)
+            self._emit(ChangeStarted(change))
+        task = self._tasks[change.address]
+        if unit.step is not None:
+            began = time.monotonic()
+            self._emit(StepStarted(unit.step))
+            fallback = execution.step(task, unit.step)
+            self._emit(StepFinished(unit.step, time.monotonic() - began, fallback))
+        return execution.end(task) if unit.is_last else ()
+
+    def _done(self, unit: Unit, notes: tuple[str, ...]) -> None:
+        change, last = unit.track.change, unit.is_last
+        left_out = self._schedule.finish(unit)
+        if last:
+            self._outcomes[change.address] = (Outcome.DONE, "")
+            self._emit(ChangeFinished(change, self._seconds(change), notes))
+        elif left_out:
+            self._left_out([unit.track])
+
+    def _failed(self, unit: Unit, error: Exception) -> None:
+        """A step failed: what depends on it is left out; so is all else where that is asked for."""
+        change = unit.track.change
+        execution = self._executions[change.address.host]
+        execution.lost |= isinstance(error, ConnectionLost | LockLost)
+        ended = self._schedule.fail(unit, change.address)
+        if isinstance(error, Stale) and unit.is_first:
+            self._skip(change, f"stale: {error}")
+        else:
+            self._fail_change(change, error)
+        if execution.lost:
+            ended += self._schedule.halt(change.address, change.address.host)
+        elif self._fail_fast:
+            ended += self._schedule.halt(FIRST_FAILURE)
+        self._left_out(ended)
+
+    # ------------------------------------------------------------------ outcomes
+
+    def _fail_change(self, change: Change, error: Exception) -> None:
+        self._fail_with(change, diagnostic(error, change))
+
+    def _fail_with(self, change: Change, problem: Diagnostic) -> None:
+        self._give_up(change)
+        self._outcomes[change.address] = (Outcome.FAILED, f"{problem.summary} [{problem.code}]")
+        self._emit(ChangeFailed(change, problem, self._seconds(change)))
+
+    def _skip(self, change: Change, because: Cause) -> None:
+        self._give_up(change)
+        why = f"after {because}" if isinstance(because, Address) else because
+        self._outcomes[change.address] = (Outcome.SKIPPED, why)
+        self._emit(ChangeSkipped(change, because))
+
+    def _left_out(self, tracks: Iterable[Track]) -> None:
+        """Changes that are not carried on: skipped, or failed where a part of them is done."""
+        for track in tracks:
+            cause: Cause = track.cause if track.cause is not None else INTERRUPTED
+            if not track.position:
+                self._skip(track.change, cause)
+                continue
+            why = f"after {cause}" if isinstance(cause, Address) else cause
+            summary = f"{track.change.address.short}: only partly done: {why}"
+            self._fail_with(
+                track.change,
+                Diagnostic(
+                    "KVP607",
+                    Severity.ERROR,
+                    summary,
+                    track.change.source,
+                    AGAIN,
+                    track.change.address,
+                ),
+            )
+
+    def _give_up(self, change: Change) -> None:
+        self._executions[change.address.host].give_up(change, self._tasks.get(change.address))
+
+    def _seconds(self, change: Change) -> float:
+        began = self._began.get(change.address)
+        return 0.0 if began is None else time.monotonic() - began
+
+    def _finished(self) -> ApplyFinished:
+        rows = []
+        done: dict[Action, int] = dict.fromkeys(Action, 0)
+        for change in self._plan.acting:
+            outcome, why = self._outcomes[change.address]
+            rows.append((change.address, change.action, outcome, why))
+            done[change.action] += outcome is Outcome.DONE
+        replaced = done[Action.REPLACE]
+        return ApplyFinished(
+            added=done[Action.CREATE] + replaced,
+            changed=done[Action.UPDATE],
+            destroyed=done[Action.DELETE] + replaced,
+            outcomes=tuple(rows),
+        )
+
+    # ------------------------------------------------------------------ events
+
+    def _emit(self, event: Event) -> None:
+        """Tell the receiver; one that breaks ends the run, after what is in flight."""
+        with self._emitting:
+            if self._broken is not None:
+                return
+            try:
+                self._receiver(event)
+            except Exception as error:
+                self._broken = error
+                self._stop.set()
+
+    def _beat(self) -> None:
+        """Say what has been running longest."""
+        with self._guard:
+            busy = list(self._busy.values())
+        if not busy:
+            return
+        unit, since = min(busy, key=lambda entry: entry[1])
+        waiting = WAITING.get(unit.step.verb, "libvirt") if unit.step else "libvirt"
+        seconds, address = time.monotonic() - since, unit.track.change.address
+        done, total = len(self._outcomes), len(self._schedule.tracks)
+        self._emit(Progress(address, seconds, waiting, done, total))

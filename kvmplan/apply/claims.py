@@ -1,0 +1,204 @@
+"""Claims while a plan is applied: never less on the host than what the stack owns there.
+
+Everything that will be made is claimed before the first step, with phase ``creating``; what is done
+becomes ``done``, what is gone is dropped. Writes are batched: at most one in a second, except where
+the next step relies on one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from kvmplan.address import Address, Kind
+from kvmplan.apply.port import Host
+from kvmplan.apply.site import Site
+from kvmplan.inventory import Claim, Claims, Record
+from kvmplan.kinds.mark import applied_fields
+from kvmplan.mapping.document import parse
+from kvmplan.plan.change import Action, Change, Reason
+from kvmplan.plan.intent import Intent
+
+CREATING, DONE = "creating", "done"
+SECONDS_BETWEEN_WRITES = 1.0
+UNMARKED = (Kind.POOL, Kind.VOLUME)
+"""Kinds that keep no mark: the claim remembers what was applied."""
+
+
+class ClaimBook:
+    """One host's claims of one stack during an apply. Any thread may call any method."""
+
+    def __init__(self, site: Site, stack_name: str, origin: str = "") -> None:
+        self._site = site
+        self._host: Host = site.host
+        found = site.inventory.claims
+        self._head = Claims(site.stack, stack_name, {}, origin or (found.origin if found else ""))
+        self._before: Mapping[str, Claim] = found.entries if found else {}
+        self._entries: dict[str, Claim] = dict(self._before)
+        self._active = site.inventory.facts.has_secrets
+        self._version = self._written = 0
+        self._guard = threading.Lock()
+        self._writing = threading.Lock()
+        self._last = float("-inf")
+
+    # ------------------------------------------------------------------ the life of a plan
+
+    def open(self, changes: Iterable[Change], intents: Mapping[Address, Intent]) -> None:
+        """Claim what the changes will make or adopt, before the first step.
+
+        Raises:
+            HostError: the host did not take it; nothing may be done there.
+        """
+        for change in changes:
+            intent = intents.get(change.address)
+            if intent is None:
+                continue
+            if change.action is Action.CREATE:
+                self._put(self._beginning(intent))
+            elif change.reason is Reason.ADOPT and intent.record is not None:
+                self._put(self._owned(intent, intent.record, None))
+        self._protect(intents)
+        self.flush()
+
+    def close(self) -> None:
+        """Write what is not written yet. Raises HostError."""
+        self.flush()
+
+    def done(self, change: Change, intent: Intent, record: Record) -> None:
+        """A created or updated object is as wanted."""
+        born = None if change.action in (Action.CREATE, Action.REPLACE) else self._born(intent)
+        self._put(self._owned(intent, record, born))
+        self._settle(change)
+
+    def exists(self, intent: Intent, record: Record) -> None:
+        """A new object is there whole, although the rest of its change failed."""
+        self._put(self._owned(intent, record, None))
+
+    def begin_again(self, intent: Intent) -> None:
+        """A replaced object is gone and about to be made again: that is on the host before it is.
+
+        Raises:
+            HostError: the host did not take it.
+        """
+        self._put(self._beginning(intent))
+        self.flush()
+
+    def gone(self, change: Change) -> None:
+        """A deleted object is gone."""
+        self._drop(change.address)
+        self._settle(change)
+
+    def never_made(self, change: Change) -> None:
+        """A new object was not made: claims are again as they were, but for what was removed."""
+        before = self._before.get(change.address.short)
+        if before is None or change.action is Action.REPLACE:
+            self._drop(change.address)
+        else:
+            self._put(before)
+
+    # ------------------------------------------------------------------ entries
+
+    def _beginning(self, intent: Intent) -> Claim:
+        key, protect = self._site.uuid_for(intent), intent.resource.lifecycle.prevent_destroy
+        return Claim(intent.address.short, key, CREATING, _wanted_born(intent), None, protect)
+
+    def _owned(self, intent: Intent, record: Record, born: Mapping[str, Any] | None) -> Claim:
+        unmarked = intent.address.kind in UNMARKED
+        if born is None:
+            born = _found_born(intent, record)
+        return Claim(
+            address=intent.address.short,
+            key=record.key,
+            phase=DONE,
+            born=born,
+            applied=applied_fields(intent.model, intent.declared) if unmarked else None,
+            protect=intent.resource.lifecycle.prevent_destroy,
+        )
+
+    def _born(self, intent: Intent) -> Mapping[str, Any] | None:
+        """What is known of an older object's birth; None if nothing is."""
+        claim = self._entries.get(intent.address.short)
+        return claim.born if claim is not None and claim.phase == DONE else None
+
+    def _protect(self, intents: Mapping[Address, Intent]) -> None:
+        """Keep `prevent_destroy` as the specs say it now."""
+        for address, intent in intents.items():
+            claim = self._entries.get(address.short)
+            if address.host != self._site.inventory.host or claim is None:
+                continue
+            protect = intent.resource.lifecycle.prevent_destroy
+            if claim.protect != protect:
+                self._put(replace(claim, protect=protect))
+
+    # ------------------------------------------------------------------ writing
+
+    def _put(self, claim: Claim) -> None:
+        with self._guard:
+            if self._entries.get(claim.address) != claim:
+                self._entries[claim.address] = claim
+                self._version += 1
+
+    def _drop(self, address: Address) -> None:
+        with self._guard:
+            if self._entries.pop(address.short, None) is not None:
+                self._version += 1
+
+    def _settle(self, change: Change) -> None:
+        """Write now after a volume was made: a guest may be the next to write into it."""
+        if change.address.kind is Kind.VOLUME and change.action is not Action.DELETE:
+            self.flush()
+        elif self._writing.acquire(blocking=False):
+            try:
+                if time.monotonic() - self._last >= SECONDS_BETWEEN_WRITES:
+                    self._write()
+            finally:
+                self._writing.release()
+
+    def flush(self) -> None:
+        """Have everything noted so far on the host; threads that wait for it share one write.
+
+        Raises:
+            HostError: the host did not take it.
+        """
+        with self._guard:
+            needed = self._version
+        with self._writing:
+            if self._written < needed:
+                self._write()
+
+    def _write(self) -> None:
+        with self._guard:
+            version, entries = self._version, dict(self._entries)
+        if version == self._written:
+            return
+        if self._active:
+            self._host.write_claims(replace(self._head, entries=entries))
+        self._written = version
+        self._last = time.monotonic()
+
+
+def _wanted_born(intent: Intent) -> dict[str, Any]:
+    """What a volume will be born from, as far as its spec says."""
+    if intent.address.kind is not Kind.VOLUME:
+        return {}
+    tree = intent.tree
+    backing = tree.get("backing") or {}
+    born = {
+        "format": tree.get("format"),
+        "backing": backing.get("volume") or backing.get("path"),
+        "clone": tree.get("clone"),
+    }
+    return {name: value for name, value in born.items() if value is not None}
+
+
+def _found_born(intent: Intent, record: Record) -> dict[str, Any]:
+    """What a volume was born from: its clone's source as the spec says, the rest as it is found."""
+    born = _wanted_born(intent)
+    if intent.address.kind is Kind.VOLUME and "format" not in born:
+        node = parse(record.document).find("target/format")
+        if node is not None:
+            born["format"] = node.get("type")
+    return born

@@ -1,0 +1,138 @@
+"""Documents that steps send: born from a skeleton, or the live one with a difference written in."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lxml import etree
+from lxml.etree import _Element as Element
+
+from kvmplan.address import Kind
+from kvmplan.apply.site import Site
+from kvmplan.kinds.mark import (
+    NAMESPACE,
+    PREFIX,
+    Mark,
+    Names,
+    applied_fields,
+    mark_element,
+    read_mark,
+    write_mark,
+)
+from kvmplan.mapping.document import digest, parse, serialise
+from kvmplan.mapping.lens import Edit, patch
+from kvmplan.mapping.markers import Items
+from kvmplan.mapping.model import bindings
+from kvmplan.plan.intent import Intent
+
+MARKED = (Kind.DOMAIN, Kind.NETWORK)
+"""Kinds whose documents keep ``<metadata>``."""
+
+
+def new_document(site: Site, intent: Intent) -> Element:
+    """The document of a new object: its skeleton, the declared fields, its mark."""
+    address, tree = intent.address, intent.tree
+    uuid = site.uuid_for(intent)
+    root = site.births.document(address, tree, site.inventory, uuid)
+    if address.kind is Kind.VOLUME:
+        _take_base_capacity(site, root, tree)
+    edits: list[Edit] = [((name,), value) for name, value in tree.items()]
+    patch(intent.model, root, edits, site.context(intent), tree)
+    if address.kind in MARKED:
+        write_mark(root, mark_of(site, intent, uuid))
+    site.schemas.check(address.kind, root)
+    return root
+
+
+def _take_base_capacity(site: Site, root: Element, tree: Mapping[str, Any]) -> None:
+    """An overlay that is given no capacity is as big as its base."""
+    backing = tree.get("backing")
+    capacity = root.find("capacity")
+    if not backing or tree.get("capacity") is not None or capacity is None:
+        return
+    name = backing.get("volume") or site.volume_at(backing.get("path") or "")
+    size = site.base_capacity(name) if name else None
+    if size is None:
+        # Libvirt takes the base's by itself when an overlay names none.
+        root.remove(capacity)
+    else:
+        capacity.text = size
+
+
+def patched(
+    site: Site, intent: Intent, document: str, edits: Iterable[Edit], mark: Mark | None
+) -> tuple[Element, bool]:
+    """A live document with a difference and a new mark.
+
+    Args:
+        site: where.
+        intent: what is wanted of it.
+        document: the persistent one, with its secrets.
+        edits: the difference.
+        mark: the mark to leave; None keeps what is there.
+
+    Returns:
+        The document, and whether it was validated: one whose live version is invalid is not.
+    """
+    root = parse(document)
+    live = copy.deepcopy(root)
+    patch(intent.model, root, list(edits), site.context(intent), intent.tree)
+    if mark is not None and intent.address.kind in MARKED:
+        write_mark(root, mark)
+    return root, site.schemas.check(intent.address.kind, root, live)
+
+
+def mark_of(site: Site, intent: Intent, uuid: str) -> Mark:
+    """The mark of an object that is as its intent says."""
+    applied = applied_fields(intent.model, intent.declared)
+    return Mark(site.stack, intent.address.name, uuid, _declared_names(intent), applied)
+
+
+def interim_mark(site: Site, intent: Intent, uuid: str, document: str) -> Mark | None:
+    """The mark to leave while steps of a change are still to come: what was applied before stays.
+
+    Otherwise a member whose removal fails later would be nobody's from then on. None keeps the mark
+    that is there.
+    """
+    return mark_of(site, intent, uuid) if read_mark(parse(document)) is None else None
+
+
+def _declared_names(intent: Intent) -> Names:
+    """The user's names of members by natural key; of an undeclared collection, as known before."""
+    names: dict[tuple[str, ...], Mapping[str, str]] = {}
+    for field, binding in bindings(intent.model).items():
+        place = binding.place
+        if not (isinstance(place, Items) and place.named):
+            continue
+        wanted = intent.tree.get(field)
+        if wanted is None:
+            names[(field,)] = intent.names.get((field,), {})
+        else:
+            names[(field,)] = {item[place.key[0]]: name for name, item in wanted.items()}
+    return {path: known for path, known in names.items() if known}
+
+
+def mark_arguments(mark: Mark) -> dict[str, Any]:
+    """What `Verb.SET_METADATA` needs to leave a mark."""
+    return {"namespace": NAMESPACE, "prefix": PREFIX, "xml": _bare(mark_element(mark), NAMESPACE)}
+
+
+def metadata_arguments(namespace: str, text: str | None) -> dict[str, Any]:
+    """What `Verb.SET_METADATA` needs to set or remove (None) a namespace's element."""
+    if text is None:
+        return {"namespace": namespace, "prefix": "ns", "xml": None}
+    node = parse(text)
+    prefix = node.prefix or f"ns-{digest(namespace)[:8]}"
+    return {"namespace": namespace, "prefix": prefix, "xml": _bare(node, namespace)}
+
+
+def _bare(element: Element, namespace: str) -> str:
+    """The element without its namespace: libvirt declares that itself and refuses a second time."""
+    node = copy.deepcopy(element)
+    for child in node.iter():
+        if isinstance(child.tag, str) and etree.QName(child).namespace == namespace:
+            child.tag = etree.QName(child).localname
+    etree.cleanup_namespaces(node)
+    return serialise(node)

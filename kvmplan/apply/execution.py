@@ -1,0 +1,109 @@
+"""Execution: one host's part of an apply: preconditions, steps, verification, claims."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from kvmplan.address import Address
+from kvmplan.apply.claims import ClaimBook
+from kvmplan.apply.port import HostError, Lock
+from kvmplan.apply.precondition import check
+from kvmplan.apply.problems import LockLost
+from kvmplan.apply.site import Site
+from kvmplan.apply.verify import verify, verify_gone
+from kvmplan.apply.work import Task, Worker
+from kvmplan.mapping.impact import Impact
+from kvmplan.plan.change import Action, Change, Step
+from kvmplan.plan.intent import Intent
+
+
+class Execution:
+    """What is done on one host. Methods for different changes may run at the same time.
+
+    Attributes:
+        lost: whether the connection or the lock is gone: nothing more is written then.
+    """
+
+    def __init__(
+        self, site: Site, intents: Mapping[Address, Intent], lock: Lock | None, book: ClaimBook
+    ) -> None:
+        self._site, self._intents, self._lock, self._book = site, intents, lock, book
+        self._worker = Worker(site)
+        self.lost = False
+
+    def open(self, changes: Iterable[Change]) -> None:
+        """Claim what will be made. Raises HostError, LockLost."""
+        self._check_lock()
+        self._book.open(changes, self._intents)
+
+    def close(self) -> None:
+        """Write the claims as they are in the end. Raises HostError."""
+        if not self.lost:
+            self._book.close()
+
+    def begin(self, change: Change) -> Task:
+        """Look whether a change can begin.
+
+        Raises:
+            Stale: what it relies on does not hold.
+            HostError, LockLost: nothing was done.
+        """
+        self._check_lock()
+        intent = self._intents.get(change.address)
+        return Task(change, intent, check(self._site, change, intent))
+
+    def step(self, task: Task, step: Step) -> Impact | None:
+        """Carry out one step; the fallback that was taken, if any. Raises what `Worker` raises."""
+        if task.position:
+            self._check_lock()
+        fallback = self._worker.carry_out(task, step)
+        if task.change.action is Action.REPLACE and task.removed and not task.made:
+            self._book.begin_again(task.wanted)
+        return fallback
+
+    def end(self, task: Task) -> tuple[str, ...]:
+        """Verify a change whose steps are done, and claim accordingly.
+
+        Returns:
+            What waits for a restart or for the guest, and what else is to be told.
+
+        Raises:
+            NotAsWanted: it is not as wanted.
+            HostError: the host did not answer.
+        """
+        change = task.change
+        if change.action is Action.DELETE:
+            verify_gone(self._site, change)
+            self._book.gone(change)
+            return ()
+        record, notes = verify(self._site, change, task.wanted)
+        self._book.done(change, task.wanted, record)
+        return (*task.notes, *notes)
+
+    def give_up(self, change: Change, task: Task | None) -> None:
+        """A change ends unfinished: leave the claims saying what is there."""
+        if self.lost or change.action not in (Action.CREATE, Action.REPLACE):
+            return
+        if task is None:
+            if change.action is Action.CREATE:
+                self._book.never_made(change)
+            return
+        if change.action is Action.REPLACE and not task.removed:
+            return
+        try:
+            record = self._site.host.record(change.address)
+        except HostError:
+            return
+        if record is None:
+            self._book.never_made(change)
+        elif task.made:
+            self._book.exists(task.wanted, record)
+
+    def _check_lock(self) -> None:
+        if self._lock is None:
+            return
+        try:
+            self._lock.check()
+        except HostError as error:
+            self.lost = True
+            raise LockLost(error.message) from error

@@ -1,0 +1,153 @@
+"""Members of collections as libvirt's device and network verbs want them: one element at a time."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lxml.etree import _Element as Element
+
+from kvmplan.apply.problems import Stale
+from kvmplan.diff import at
+from kvmplan.kinds.context import HostContext
+from kvmplan.mapping.document import serialise
+from kvmplan.mapping.lens import Edit, keyed, make_item, patch
+from kvmplan.mapping.markers import Group, Items, Xml
+from kvmplan.mapping.model import Binding, Mapped, bindings
+from kvmplan.mapping.paths import find, split
+from kvmplan.plan.change import FieldChange, Path
+from kvmplan.plan.intent import Intent
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of a collection, in a document.
+
+    Attributes:
+        path: ``("disks", "vda")``.
+        node: its live element; None if the document has none.
+    """
+
+    intent: Intent
+    context: HostContext
+    path: Path
+    binding: Binding
+    place: Items
+    node: Element | None
+
+    def made(self) -> str:
+        """A new element of it, as wanted."""
+        item = at(self.intent.tree, self.path)
+        if not isinstance(item, Mapping):
+            raise Stale(f"{'.'.join(self.path)} is not wanted any more")
+        return serialise(make_item(self.binding, self.place, item, self.context, self.path))
+
+    def live(self) -> str:
+        """Its live element."""
+        return _alone(self._there())
+
+    def changed(self, changes: Sequence[FieldChange]) -> str:
+        """Its live element with the changes written into it."""
+        assert self.binding.item is not None
+        node = copy.deepcopy(self._there())
+        node.tail = None
+        edits: list[Edit] = [(change.path[len(self.path) :], change.after) for change in changes]
+        wanted = at(self.intent.tree, self.path)
+        patch(self.binding.item, node, edits, self.context, wanted, self.path)
+        return serialise(node)
+
+    def identity(self) -> tuple[str, str]:
+        """Where its key stands (``./devices/disk/target``) and what it says (``dev=vda``)."""
+        assert self.binding.item is not None
+        for name in self.place.key:
+            place = bindings(self.binding.item)[name].place
+            inner, attribute = split(place.path) if isinstance(place, Xml) else ("", None)
+            node = find(self._there(), inner)
+            value = node.get(attribute) if node is not None and attribute is not None else None
+            if value is not None:
+                return f"{self.place.path}/{inner}".rstrip("/"), f"{attribute}={value}"
+        raise LookupError(f"{'.'.join(self.path)} has no key that can be looked for")
+
+    def _there(self) -> Element:
+        if self.node is None:
+            raise Stale(f"{'.'.join(self.path)} is not there any more")
+        return self.node
+
+
+def locate(intent: Intent, root: Element, path: Path, context: HostContext) -> Member:
+    """Find a member in a document, through the groups and collections above it."""
+    element: Element | None = root
+    model: type[Mapped] | None = intent.model
+    done: Path = ()
+    while model is not None:
+        name = path[len(done)]
+        binding = bindings(model)[name]
+        place = binding.place
+        if isinstance(place, Items):
+            key = path[len(done) + 1]
+            element = _keyed(binding, place, element, context, (*done, name), key)
+            done = (*done, name, key)
+            if done == path:
+                return Member(intent, context, path, binding, place, element)
+        else:
+            assert isinstance(place, Group)
+            element = find(element, split(place.path)[0]) if element is not None else None
+            done = (*done, name)
+        model = binding.item
+    raise LookupError(f"{'.'.join(path)} is no member of a collection")
+
+
+def _keyed(
+    binding: Binding,
+    place: Items,
+    element: Element | None,
+    context: HostContext,
+    above: Path,
+    key: str,
+) -> Element | None:
+    if element is None:
+        return None
+    nodes = keyed(binding, place, element, context, above)
+    return next((node for node, found in nodes if found == key), None)
+
+
+def network_updates(
+    member: Member, root: Element, changes: Sequence[FieldChange], arguments: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """What `Verb.UPDATE_NETWORK` is called with, one call after the other.
+
+    Sections that libvirt cannot modify have the member taken out and put back.
+    """
+    rest = {
+        "section": arguments["section"],
+        "scope": arguments["scope"],
+        "parent": _parent(member, root),
+    }
+    whole = next((change for change in changes if change.path == member.path), None)
+    if whole is not None and whole.before is None:
+        commands = [("add-last", member.made())]
+    elif whole is not None and whole.after is None:
+        commands = [("delete", member.live())]
+    elif arguments.get("modify"):
+        commands = [("modify", member.changed(changes))]
+    else:
+        commands = [("delete", member.live()), ("add-last", member.changed(changes))]
+    return [{"command": command, "xml": xml, **rest} for command, xml in commands]
+
+
+def _parent(member: Member, root: Element) -> int:
+    """The position of the ``<ip>`` that a DHCP section belongs to; -1 for other sections."""
+    if member.path[0] != "ips":
+        return -1
+    above = locate(member.intent, root, member.path[:2], member.context)
+    if above.node is None:
+        raise Stale(f"{'.'.join(member.path[:2])} is not there any more")
+    return root.findall("ip").index(above.node)
+
+
+def _alone(node: Element) -> str:
+    alone = copy.deepcopy(node)
+    alone.tail = None
+    return serialise(alone)

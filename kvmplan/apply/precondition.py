@@ -1,0 +1,54 @@
+"""Preconditions: what a change relies on, looked at again right before its first step."""
+
+from __future__ import annotations
+
+from kvmplan.apply.problems import Stale
+from kvmplan.apply.site import Site
+from kvmplan.diff import at
+from kvmplan.inventory import Record
+from kvmplan.mapping.document import parse
+from kvmplan.mapping.lens import read
+from kvmplan.plan.change import Action, Change
+from kvmplan.plan.intent import Intent, runtime_of
+
+
+def check(site: Site, change: Change, intent: Intent | None) -> Record | None:
+    """Look whether the plan's assumptions about an object hold.
+
+    Returns:
+        The object as it is now, read with its secrets; None if the change makes it.
+
+    Raises:
+        Stale: they do not.
+        HostError: the host did not answer.
+    """
+    address, relies_on = change.address, change.precondition
+    record = site.host.record(address, secure=change.action is Action.UPDATE)
+    if not relies_on.exists:
+        if record is not None:
+            raise Stale("it exists now, and did not when it was planned")
+        return None
+    if record is None:
+        raise Stale("it is gone since it was planned")
+    if relies_on.key and record.key != relies_on.key:
+        raise Stale("it is another object now than the one that was planned for")
+    if change.action in (Action.DELETE, Action.REPLACE):
+        if record.active and not relies_on.active:
+            raise Stale("it was started since it was planned")
+    elif intent is not None:
+        _check_fields(site, change, intent, record)
+    return record
+
+
+def _check_fields(site: Site, change: Change, intent: Intent, record: Record) -> None:
+    """Every field that will be changed still has the value that it was planned to change."""
+    assert intent.context is not None
+    context = site.births.context(
+        site.inventory,
+        runtime=runtime_of(record, intent.claim, intent.tree),
+        names=intent.names,
+    )
+    live = read(intent.model, parse(record.document), context, intent.tree)
+    moved = [field.name for field in change.fields if at(live, field.path) != field.before]
+    if moved:
+        raise Stale(f"changed since it was planned: {', '.join(moved)}")

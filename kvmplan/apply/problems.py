@@ -1,0 +1,104 @@
+"""What can go wrong with a change, and how it is told: one diagnostic, never a secret in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kvmplan.apply.port import ConnectionLost, HostError, TimedOut
+from kvmplan.diagnostics import Diagnostic, Severity
+from kvmplan.kinds.skeletons import TemplateError
+from kvmplan.mapping.types import SecretText
+from kvmplan.plan.change import Change
+
+AGAIN = "plan again: it shows what is left to do"
+
+
+class Stale(Exception):
+    """What the plan relies on does not hold any more. The message says what moved."""
+
+
+class Invalid(Exception):
+    """A document that was made is refused by libvirt's own schema. The message says where."""
+
+
+class NotAsWanted(Exception):
+    """After all steps the object is not as it was wanted. The message says how."""
+
+
+class LockLost(Exception):
+    """The stack's lock on a host is not ours any more: nothing more may be written there."""
+
+
+def secrets_of(tree: Any) -> frozenset[str]:
+    """The secrets somewhere in a tree, as plain texts; to be kept out of messages."""
+    if isinstance(tree, SecretText):
+        return frozenset({tree.reveal()})
+    if isinstance(tree, Mapping):
+        return frozenset().union(*(secrets_of(value) for value in tree.values()))
+    return frozenset()
+
+
+def scrub(text: str, secrets: Iterable[str]) -> str:
+    """The text with every secret replaced, the longest first."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if secret:
+            text = text.replace(secret, "(sensitive)")
+    return text
+
+
+def words(error: HostError) -> str:
+    """``libvirt 55 VIR_ERR_OPERATION_INVALID: domain is not running``; our own findings as is."""
+    if not error.code:
+        return error.message
+    name = f" {error.name}" if error.name else ""
+    return f"libvirt {error.code}{name}: {error.message}"
+
+
+def diagnostic(error: Exception, change: Change) -> Diagnostic:
+    """What an exception that ended a change says to the user."""
+    code, summary, remedy = _tell(error)
+    secrets = secrets_of(change.after) | secrets_of(change.before)
+    text = scrub(f"{change.address.short}: {summary}", secrets)
+    return Diagnostic(code, Severity.ERROR, text, change.source, remedy, change.address)
+
+
+def _tell(error: Exception) -> tuple[str, str, str | None]:
+    match error:
+        case ConnectionLost():
+            doing = f" ({error.doing})" if error.doing else ""
+            lost = f"the connection was lost, whether the step in flight{doing} was done is unknown"
+            return "KVP602", f"{lost}; {words(error)}", AGAIN
+        case TimedOut():
+            return "KVP602", words(error), "see what keeps it busy, then plan again"
+        case HostError():
+            return "KVP602", words(error), None
+        case LockLost():
+            return "KVP402", str(error), "see who works on this stack, then plan again"
+        case Stale():
+            return "KVP601", str(error), AGAIN
+        case TemplateError():
+            return "KVP603", str(error), "correct the template"
+        case LookupError() | ValueError():
+            return "KVP604", _plain(error), None
+        case Invalid():
+            return "KVP605", str(error), "correct the `xml:` fragment or the template behind it"
+        case NotAsWanted():
+            return "KVP610", str(error), AGAIN
+    return "KVP901", f"internal error: {_origin(error)}", "please report it"
+
+
+def _plain(error: Exception) -> str:
+    """The message; a KeyError's own text would be quoted."""
+    return str(error.args[0]) if error.args else type(error).__name__
+
+
+def _origin(error: Exception) -> str:
+    """Kind and origin of a bug; its message is left out, it may hold values."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return type(error).__name__
+    module = trace.tb_frame.f_globals.get("__name__", "?")
+    return f"{type(error).__name__} in {module}, line {trace.tb_lineno}"

@@ -1,0 +1,85 @@
+"""Validation against the schemas that libvirt ships, in this process and before anything is sent.
+
+The change is validated, never what libvirt already holds: a document whose live version does not
+pass is not held against the change. Schemas are those of the libvirt on this machine, so only hosts
+on this machine are checked.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from lxml import etree
+from lxml.etree import _Element as Element
+
+from kvmplan.address import Kind
+from kvmplan.apply.problems import Invalid
+
+FOLDER = Path("/usr/share/libvirt/schemas")
+FILES = {
+    Kind.DOMAIN: "domain.rng",
+    Kind.NETWORK: "network.rng",
+    Kind.POOL: "storagepool.rng",
+    Kind.VOLUME: "storagevol.rng",
+}
+_GUARD = threading.Lock()
+"""lxml's schema objects, and their error logs, are for one thread at a time."""
+
+
+class Schemas:
+    """The schemas that apply to one host.
+
+    Args:
+        uri: the host's connection URI; one with a server in it has no schemas here.
+        folder: where libvirt keeps them.
+    """
+
+    def __init__(self, uri: str, folder: Path = FOLDER) -> None:
+        self._folder = None if urlsplit(uri).netloc else folder
+
+    def check(self, kind: Kind, made: Element, live: Element | None = None) -> bool:
+        """Validate a new or a patched document.
+
+        Args:
+            kind: of the object.
+            made: the document that will be sent.
+            live: the document it was made from, before it was patched; None of a new object.
+
+        Returns:
+            False if the live document itself does not pass: then nothing was checked.
+
+        Raises:
+            Invalid: it does not pass.
+        """
+        schema = _load(self._folder / FILES[kind]) if self._folder is not None else None
+        if schema is None:
+            return True
+        with _GUARD:
+            if schema.validate(made):
+                return True
+            reason = _reason(schema)
+            if live is not None and not schema.validate(live):
+                return False
+        raise Invalid(f"libvirt's schema refuses the document: {reason}")
+
+
+@cache
+def _load(file: Path) -> etree.RelaxNG | None:
+    """The schema; None where libvirt ships none."""
+    with _GUARD:
+        try:
+            return etree.RelaxNG(etree.parse(str(file)))
+        except (OSError, etree.LxmlError):
+            return None
+
+
+def _reason(schema: etree.RelaxNG) -> str:
+    """The entry that points deepest into the document; the outer ones only follow from it."""
+    entries = list(schema.error_log)
+    if not entries:
+        return "no reason given"
+    worst = max(entries, key=lambda entry: (entry.path or "").count("/"))
+    return f"{worst.path or '/'}: {worst.message}"

@@ -1,0 +1,89 @@
+"""A site: one host while a plan is applied to it, and what was learnt of its volumes on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from lxml.etree import _Element as Element
+
+from kvmplan.address import Address, Kind
+from kvmplan.apply.port import Host
+from kvmplan.apply.schema import Schemas
+from kvmplan.inventory import Inventory, Record
+from kvmplan.kinds.context import HostContext, VolumeFacts
+from kvmplan.mapping.document import parse
+from kvmplan.plan.born import Births, uuid_of
+from kvmplan.plan.intent import Intent
+
+
+class Site:
+    """One host during an apply. Any thread may call any method.
+
+    Attributes:
+        inventory: what the plan was made from.
+        stack: the stack's uid.
+    """
+
+    def __init__(self, host: Host, inventory: Inventory, births: Births, stack: str) -> None:
+        self.host, self.inventory, self.births, self.stack = host, inventory, births, stack
+        self.schemas = Schemas(inventory.facts.uri)
+        self._volumes: dict[str, VolumeFacts] = {}
+        self._paths: dict[str, str] = {}
+
+    def volume(self, name: str) -> VolumeFacts | None:
+        """The facts of ``POOL/NAME``, as the host has it now; None if there is no such volume."""
+        known = self._volumes.get(name)
+        if known is not None:
+            return known
+        record = self.host.record(Address(self.inventory.host, Kind.VOLUME, name))
+        return None if record is None else self.learn(record)
+
+    def learn(self, record: Record) -> VolumeFacts:
+        """Remember a volume that was just read."""
+        root = parse(record.document)
+        path = root.findtext("target/path") or record.key
+        target = root.find("target/format")
+        format_ = target.get("type", "raw") if target is not None else "raw"
+        facts = VolumeFacts(root.get("type") or "file", path, format_)
+        self._volumes[record.address.name] = facts
+        self._paths[path] = record.address.name
+        return facts
+
+    def forget(self, name: str) -> None:
+        """A volume has changed or is gone: ask again next time."""
+        facts = self._volumes.pop(name, None)
+        if facts is not None:
+            self._paths.pop(facts.path, None)
+
+    def volume_at(self, path: str) -> str | None:
+        """The ``POOL/NAME`` of a path, volumes made by this run included."""
+        return self._paths.get(path) or self.inventory.volume_by_path.get(path)
+
+    def context(self, intent: Intent, runtime: Mapping[str, Any] | None = None) -> HostContext:
+        """The context to read and write an intent's document with, now."""
+        base = intent.context or self.births.context(self.inventory, names=intent.names)
+        return replace(
+            base,
+            volume=self.volume,
+            volume_at=self.volume_at,
+            runtime=base.runtime if runtime is None else runtime,
+        )
+
+    def uuid_for(self, intent: Intent) -> str:
+        """The uuid that a new object gets; ``""`` for a volume, which has none."""
+        if intent.address.kind is Kind.VOLUME:
+            return ""
+        given = intent.tree.get("uuid")
+        return given or uuid_of(self.stack, self.inventory.facts.uuid, intent.address)
+
+    def base_capacity(self, name: str) -> str | None:
+        """The capacity in bytes of a volume; None if there is none of that name."""
+        record = self.host.record(Address(self.inventory.host, Kind.VOLUME, name))
+        return None if record is None else capacity_of(parse(record.document))
+
+
+def capacity_of(volume: Element) -> str | None:
+    """The capacity in a volume's document; libvirt writes it in bytes."""
+    return volume.findtext("capacity")

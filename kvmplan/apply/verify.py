@@ -1,0 +1,93 @@
+"""Verification: a resource is read again after its last step and compared with what was wanted.
+
+libvirt's "done" is not believed: what it kept is what counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from kvmplan.apply.problems import NotAsWanted
+from kvmplan.apply.site import Site
+from kvmplan.inventory import Record
+from kvmplan.mapping.document import parse
+from kvmplan.mapping.lens import read
+from kvmplan.mapping.model import secret_paths
+from kvmplan.plan.change import Action, Change, FieldChange
+from kvmplan.plan.fields import compare, pending, running_tree
+from kvmplan.plan.intent import Intent, runtime_of
+from kvmplan.plan.planner import WAITING
+
+def verify_gone(site: Site, change: Change) -> None:
+    """Look whether a deleted object is gone.
+
+    Raises:
+        NotAsWanted: it is still there.
+        HostError: the host did not answer.
+    """
+    if site.host.record(change.address) is not None:
+        raise NotAsWanted("after apply, it is still there")
+
+
+def verify(site: Site, change: Change, intent: Intent) -> tuple[Record, tuple[str, ...]]:
+    """Look whether an object is as wanted.
+
+    Args:
+        site: where it is.
+        change: what was done.
+        intent: what is wanted.
+
+    Returns:
+        The object as it is, and sentences on what waits for a restart or for the guest.
+
+    Raises:
+        NotAsWanted: it is not.
+        HostError: the host did not answer.
+    """
+    record = site.host.record(change.address, secure=bool(secret_paths(intent.model, intent.tree)))
+    if record is None:
+        raise NotAsWanted("after apply, it is not there")
+    found = _read(site, change, intent, record)
+    running = running_tree(found) if record.running is not None else None
+    if found.live != intent.tree:
+        left = compare(found, site.inventory.facts, running).changes
+        if left:
+            raise NotAsWanted(_differences(intent, left))
+    return record, tuple(_waiting(pending(found, running)))
+
+
+def _read(site: Site, change: Change, intent: Intent, record: Record) -> Intent:
+    """The intent beside the object as it is now."""
+    claim = intent.claim if change.action is Action.UPDATE else None
+    context = site.context(intent, runtime=runtime_of(record, claim, intent.tree))
+    root = parse(record.document)
+    live = read(intent.model, root, context, intent.tree)
+    return replace(intent, record=record, root=root, live=live, context=context)
+
+
+def _differences(intent: Intent, left: Collection[FieldChange]) -> str:
+    from kvmplan.kinds import describe
+
+    kind = intent.address.kind
+    parts = []
+    for field in left:
+        if field.sensitive:
+            parts.append(f"{field.name} is not what was wanted")
+            continue
+        found = describe(kind, field.path, field.before)
+        wanted = describe(kind, field.path, field.after)
+        parts.append(f"{field.name} is still {found} (wanted {wanted})")
+    return f"after apply, {'; '.join(parts)}"
+
+
+def _waiting(fields: Collection[FieldChange]) -> list[str]:
+    """Running values that differ from what was written, by whom they wait for."""
+    guest = [field.name for field in fields if field.path in WAITING]
+    restart = [f.name for f in fields if f.path not in WAITING and not f.sensitive]
+    notes = []
+    if restart:
+        notes.append(f"waiting for restart: {', '.join(restart)}")
+    if guest:
+        notes.append(f"waiting for the guest: {', '.join(guest)}")
+    return notes

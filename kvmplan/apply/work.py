@@ -1,0 +1,218 @@
+"""Work: carrying out one step. Documents are made now, from the live ones, never before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kvmplan.address import Address, Kind
+from kvmplan.apply import documents
+from kvmplan.apply.members import Member, locate, network_updates
+from kvmplan.apply.port import NotLive, TimedOut
+from kvmplan.apply.problems import Stale
+from kvmplan.apply.site import Site
+from kvmplan.diff import at
+from kvmplan.inventory import Record
+from kvmplan.kinds.mark import Mark
+from kvmplan.kinds.verbs import Verb
+from kvmplan.mapping.document import parse, serialise
+from kvmplan.mapping.impact import Impact
+from kvmplan.plan.arrange import REMOVING
+from kvmplan.plan.change import Action, Change, FieldChange, Step
+from kvmplan.plan.intent import Intent
+
+CREATING = frozenset({Verb.DEFINE, Verb.CREATE_VOLUME, Verb.CLONE_VOLUME})
+"""Verbs after which a new object exists."""
+
+UNCHECKED = "its live definition does not pass libvirt's own schema; it was sent without a check"
+
+
+@dataclass(slots=True)
+class Task:
+    """One change under way.
+
+    Attributes:
+        intent: what is wanted; None of an object that no spec names.
+        fresh: the object as it was just read, for the step that follows; used once.
+        position: how many of its steps are done.
+        removed: whether the object that was there is gone.
+        made: whether the new object exists.
+    """
+
+    change: Change
+    intent: Intent | None
+    fresh: Record | None = None
+    position: int = 0
+    removed: bool = False
+    made: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def wanted(self) -> Intent:
+        """What is wanted; every step that writes a document has it."""
+        if self.intent is None:
+            raise LookupError(f"{self.change.address.short} is not in the specs")
+        return self.intent
+
+    @property
+    def creates(self) -> bool:
+        """Whether the change makes a new object."""
+        return self.change.action in (Action.CREATE, Action.REPLACE)
+
+    def changes_of(self, step: Step) -> list[FieldChange]:
+        """The field changes that a step carries out."""
+        paths = set(step.fields)
+        return [change for change in self.change.fields if change.path in paths]
+
+    @property
+    def marks_later(self) -> bool:
+        """Whether a step to come leaves the mark."""
+        rest = self.change.steps[self.position + 1 :]
+        return any(step.arguments.get("mark") for step in rest)
+
+
+class Worker:
+    """Carries out steps on one host."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._ways: dict[Verb, Callable[[Task, Step], None]] = {
+            Verb.DEFINE: self._define,
+            Verb.CREATE_VOLUME: self._new_volume,
+            Verb.CLONE_VOLUME: self._new_volume,
+            Verb.ATTACH: self._attach,
+            Verb.DETACH: self._detach,
+            Verb.UPDATE_DEVICE: self._update_device,
+            Verb.UPDATE_NETWORK: self._update_network,
+            Verb.SET_METADATA: self._set_metadata,
+            Verb.RESIZE_DISK: self._resize_disk,
+        }
+
+    def carry_out(self, task: Task, step: Step) -> Impact | None:
+        """Do what a step says.
+
+        Returns:
+            The fallback that was taken, if the running object could not be changed.
+
+        Raises:
+            HostError: it is not done, or that is unknown.
+            Stale: the object has moved.
+            Invalid: libvirt's schema refuses the document.
+            LookupError, ValueError, TemplateError: the document cannot be made.
+        """
+        way = self._ways.get(step.verb, self._pass_on)
+        fallback: Impact | None = None
+        try:
+            way(task, step)
+        except (NotLive, TimedOut):
+            if step.fallback is None:
+                raise
+            self._fall_back(task, step)
+            fallback = step.fallback
+        if step.address.kind is Kind.VOLUME:
+            self._site.forget(step.address.name)
+        if step.verb in CREATING and task.creates:
+            task.made = True
+        if step.verb in REMOVING:
+            task.removed = True
+        task.fresh = None
+        task.position += 1
+        return fallback
+
+    def _perform(self, verb: Verb, address: Address, arguments: Mapping[str, Any]) -> None:
+        self._site.host.perform(verb, address, arguments)
+
+    def _pass_on(self, task: Task, step: Step) -> None:
+        self._perform(step.verb, step.address, step.arguments)
+
+    def _resize_disk(self, task: Task, step: Step) -> None:
+        domain = Address(step.address.host, Kind.DOMAIN, step.arguments["domain"])
+        rest = {name: step.arguments[name] for name in ("target", "bytes")}
+        self._perform(step.verb, domain, rest)
+
+    # ------------------------------------------------------------------ definitions
+
+    def _define(self, task: Task, step: Step) -> None:
+        if task.creates:
+            root = documents.new_document(self._site, task.wanted)
+            self._perform(Verb.DEFINE, step.address, {"xml": serialise(root)})
+            return
+        record = self._fresh(task)
+        if task.marks_later:
+            mark = documents.interim_mark(self._site, task.wanted, record.key, record.document)
+        else:
+            mark = documents.mark_of(self._site, task.wanted, record.key)
+        self._redefine(task, record, task.changes_of(step), mark)
+
+    def _redefine(
+        self, task: Task, record: Record, changes: Iterable[FieldChange], mark: Mark | None
+    ) -> None:
+        edits = [(change.path, change.after) for change in changes]
+        root, checked = documents.patched(self._site, task.wanted, record.document, edits, mark)
+        if not checked and UNCHECKED not in task.notes:
+            task.notes.append(UNCHECKED)
+        self._perform(Verb.DEFINE, record.address, {"xml": serialise(root)})
+
+    def _fall_back(self, task: Task, step: Step) -> None:
+        """Write the step's fields to the persistent definition only."""
+        task.fresh = None
+        record = self._fresh(task)
+        mark = None
+        if not task.marks_later:
+            mark = documents.mark_of(self._site, task.wanted, record.key)
+        self._redefine(task, record, task.changes_of(step), mark)
+
+    def _fresh(self, task: Task) -> Record:
+        """The object as it is right now, with its secrets."""
+        if task.fresh is not None:
+            return task.fresh
+        record = self._site.host.record(task.change.address, secure=True)
+        if record is None:
+            raise Stale("it is gone since it was planned")
+        return record
+
+    def _new_volume(self, task: Task, step: Step) -> None:
+        root = documents.new_document(self._site, task.wanted)
+        self._perform(step.verb, step.address, {"xml": serialise(root), **step.arguments})
+
+    # ------------------------------------------------------------------ members
+
+    def _member(self, task: Task, step: Step) -> tuple[Member, Any]:
+        intent = task.wanted
+        root = parse(self._fresh(task).document)
+        path = tuple(step.arguments["member"])
+        return locate(intent, root, path, self._site.context(intent)), root
+
+    def _attach(self, task: Task, step: Step) -> None:
+        member, _ = self._member(task, step)
+        self._device(step, member.made())
+
+    def _detach(self, task: Task, step: Step) -> None:
+        member, _ = self._member(task, step)
+        find, key = member.identity()
+        self._device(step, member.live(), find=find, key=key)
+
+    def _update_device(self, task: Task, step: Step) -> None:
+        member, _ = self._member(task, step)
+        self._device(step, member.changed(task.changes_of(step)))
+
+    def _device(self, step: Step, xml: str, **more: str) -> None:
+        arguments = {"xml": xml, "scope": step.arguments["scope"], **more}
+        self._perform(step.verb, step.address, arguments)
+
+    def _update_network(self, task: Task, step: Step) -> None:
+        member, root = self._member(task, step)
+        for arguments in network_updates(member, root, task.changes_of(step), step.arguments):
+            self._perform(step.verb, step.address, arguments)
+
+    def _set_metadata(self, task: Task, step: Step) -> None:
+        scope = step.arguments["scope"]
+        if step.arguments.get("mark"):
+            mark = documents.mark_of(self._site, task.wanted, task.change.precondition.key)
+            arguments = documents.mark_arguments(mark)
+        else:
+            namespace = step.arguments["namespace"]
+            text = at(task.wanted.tree, ("metadata", namespace))
+            arguments = documents.metadata_arguments(namespace, text)
+        self._perform(step.verb, step.address, {**arguments, "scope": scope})

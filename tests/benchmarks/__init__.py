@@ -1,0 +1,1 @@
+"""Benchmarks: ratios measured in one run on a private host. ``python -m tests.benchmarks``."""
