@@ -45,9 +45,9 @@ INTERRUPTED = "interrupted"
 FIRST_FAILURE = "stopped after the first failure"
 
 WAITING = {
-    Verb.SHUTDOWN: "the guest to shut down",
-    Verb.DETACH: "the guest to let go of the device",
-    Verb.CLONE_VOLUME: "the copy",
+    Verb.SHUTDOWN: "guest-shutdown",
+    Verb.DETACH: "guest-unplug",
+    Verb.CLONE_VOLUME: "copy",
 }
 """What a step that takes long waits for; of other verbs, libvirt."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 
 from kvmplan.address import Address
@@ -17,6 +18,9 @@ from kvmplan.plan.change import Action, Change, Step
 from kvmplan.plan.intent import Intent
 
 
+SECONDS_A_LOOK_HOLDS = 0.1
+
+
 class Execution:
     """What is done on one host. Methods for different changes may run at the same time.
 
@@ -29,6 +33,7 @@ class Execution:
     ) -> None:
         self._site, self._intents, self._lock, self._book = site, intents, lock, book
         self._worker = Worker(site)
+        self._looked = float("-inf")
         self.lost = False
 
     def open(self, changes: Iterable[Change]) -> None:
@@ -100,8 +105,15 @@ class Execution:
             self._book.exists(task.wanted, record)
 
     def _check_lock(self) -> None:
-        if self._lock is None:
+        """Before every write; those of one moment share a look.
+
+        Between a look and its write the lock can be lost anyway: what counts is that nothing more
+        is written soon after.
+        """
+        now = time.monotonic()
+        if self._lock is None or now - self._looked < SECONDS_A_LOOK_HOLDS:
             return
+        self._looked = now
         try:
             self._lock.check()
         except HostError as error:

@@ -71,8 +71,13 @@ class Reader(Protocol):
         """
         ...
 
-    def record(self, address: Address, *, secure: bool = False) -> Record | None:
-        """Read one object now; None if it does not exist."""
+    def record(
+        self, address: Address, *, secure: bool = False, brief: bool = False
+    ) -> Record | None:
+        """Read one object now; None if it does not exist.
+
+        `brief`: key and persistent document are enough; the rest may be left at its defaults.
+        """
         ...
 
     def locks(self) -> tuple[LockInfo, ...]:

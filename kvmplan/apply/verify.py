@@ -11,6 +11,7 @@ from dataclasses import replace
 from kvmplan.apply.problems import NotAsWanted
 from kvmplan.apply.site import Site
 from kvmplan.inventory import Record
+from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.document import parse
 from kvmplan.mapping.lens import read
 from kvmplan.mapping.model import secret_paths
@@ -18,6 +19,7 @@ from kvmplan.plan.change import Action, Change, FieldChange
 from kvmplan.plan.fields import compare, pending, running_tree
 from kvmplan.plan.intent import Intent, runtime_of
 from kvmplan.plan.planner import WAITING
+
 
 def verify_gone(site: Site, change: Change) -> None:
     """Look whether a deleted object is gone.
@@ -45,7 +47,8 @@ def verify(site: Site, change: Change, intent: Intent) -> tuple[Record, tuple[st
         NotAsWanted: it is not.
         HostError: the host did not answer.
     """
-    record = site.host.record(change.address, secure=bool(secret_paths(intent.model, intent.tree)))
+    secure = bool(secret_paths(intent.model, intent.tree))
+    record = site.host.record(change.address, secure=secure, brief=_is_settled(change))
     if record is None:
         raise NotAsWanted("after apply, it is not there")
     found = _read(site, change, intent, record)
@@ -55,6 +58,12 @@ def verify(site: Site, change: Change, intent: Intent) -> tuple[Record, tuple[st
         if left:
             raise NotAsWanted(_differences(intent, left))
     return record, tuple(_waiting(pending(found, running)))
+
+
+def _is_settled(change: Change) -> bool:
+    """Whether only a definition was written: of an object that cannot have begun to run."""
+    verbs = {step.verb for step in change.steps}
+    return change.action is Action.CREATE and verbs == {Verb.DEFINE}
 
 
 def _read(site: Site, change: Change, intent: Intent, record: Record) -> Intent:

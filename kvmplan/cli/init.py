@@ -40,6 +40,7 @@ domains:
     memory: {{current: 1GiB, maximum: 4GiB}}
     disks: {{vda: {{volume: {name}/vm1.qcow2}}}}
     interfaces: {{eth0: {{network: {name}-lan}}}}
+    shutdown_timeout: 20s
     graphics: [vnc]
     video: virtio
 """

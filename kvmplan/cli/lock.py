@@ -70,5 +70,5 @@ def force_unlock(lock_id: str, path: str | None, **given: Any) -> None:
     finally:
         close(session)
     raise fail(
-        "KVP402", f"no host of the stack has a lock {lock_id}", remedy="`kvmplan lock` lists them"
+        "KVP403", f"no host of the stack has a lock {lock_id}", remedy="`kvmplan lock` lists them"
     )

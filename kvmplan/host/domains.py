@@ -168,9 +168,18 @@ def read_domain(handle: Any, address: Address, domains: DomainList, *, secure: b
     )
 
 
-def record_domain(connection: Any, address: Address, *, secure: bool) -> Record | None:
-    """One domain, looked at now; None if there is none."""
+def record_domain(
+    connection: Any, address: Address, *, secure: bool, brief: bool = False
+) -> Record | None:
+    """One domain, looked at now; None if there is none.
+
+    `brief` asks for its persistent document only, and leaves the rest at its defaults.
+    """
     assert address.kind is Kind.DOMAIN
+    if brief:
+        handle = look_up(connection, address.name)
+        nothing_else = DomainList({}, whole=False)
+        return read_domain(handle, address, nothing_else, secure=secure) if handle else None
     domains = _asked(connection, {address.name})
     handle = domains.handles.get(address.name)
     return read_domain(handle, address, domains, secure=secure) if handle is not None else None

@@ -64,19 +64,24 @@ class LibvirtHost:
             "reading all domains", lambda: complete_inventory(inventory, self._connections, pools)
         )
 
-    def record(self, address: Address, *, secure: bool = False) -> Record | None:
+    def record(
+        self, address: Address, *, secure: bool = False, brief: bool = False
+    ) -> Record | None:
         """Read one object now; None if it does not exist.
 
-        `secure` is ignored on a read-only connection: the record says what it is.
+        `secure` is ignored on a read-only connection: the record says what it is. `brief` spares
+        a domain's questions beyond its key and persistent document.
         """
-        return self._attended(f"reading {address.short}", lambda: self._record(address, secure))
+        return self._attended(
+            f"reading {address.short}", lambda: self._record(address, secure, brief)
+        )
 
-    def _record(self, address: Address, secure: bool) -> Record | None:
+    def _record(self, address: Address, secure: bool, brief: bool) -> Record | None:
         connection = self._connections.next()
         match address.kind:
             case Kind.DOMAIN:
                 secure = secure and not self._connections.read_only
-                return record_domain(connection, address, secure=secure)
+                return record_domain(connection, address, secure=secure, brief=brief)
             case Kind.VOLUME:
                 return record_volume(connection, address)
             case _:

@@ -1,7 +1,6 @@
 """Update strategies: how a field's change reaches its object, and whom it disturbs.
 
-A strategy is a function from a `Situation` to an `Effect`, so it can depend on values and on the
-host. It speaks of *active* objects; on an inactive one every change is written to its definition.
+A strategy leads from a `Situation` to an `Effect`, so it can depend on values and on the host. It speaks of *active* objects; on an inactive one every change is written to its definition.
 """
 
 from __future__ import annotations
@@ -63,29 +62,51 @@ class Effect:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
-Strategy = Callable[[Situation], Effect]
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """A function from a `Situation` to an `Effect`, and what it says in words.
+
+    Attributes:
+        describe: for the reference page: ``live, else next-boot``.
+    """
+
+    decide: Callable[[Situation], Effect]
+    describe: str
+
+    def __call__(self, situation: Situation) -> Effect:
+        return self.decide(situation)
 
 
 def live(verb: str, *, fallback: Impact | None = Impact.NEXT_BOOT, **arguments: Any) -> Strategy:
     """Changed on the running object by `verb`; written for the next boot where that is refused."""
-    return lambda _: Effect(Impact.LIVE, verb, fallback, arguments=arguments)
+    effect = Effect(Impact.LIVE, verb, fallback, arguments=arguments)
+    return Strategy(lambda _: effect, f"live, else {fallback}" if fallback else "live")
 
 
 def next_boot(reason: str = "") -> Strategy:
     """Written to the persistent definition; the running object gets it at its next start."""
-    return lambda _: Effect(Impact.NEXT_BOOT, reason=reason)
+    return _fixed(Effect(Impact.NEXT_BOOT, reason=reason))
 
 
 def born() -> Strategy:
     """A fact of birth: editing it is noted, and only a requested replacement acts."""
-    return lambda _: Effect(Impact.NONE, noted=True)
+    effect = Effect(Impact.NONE, noted=True)
+    return Strategy(lambda _: effect, "born with it: an edit is noted, `--replace` acts")
 
 
 def data_loss(reason: str) -> Strategy:
     """Bytes that a guest wrote can be lost."""
-    return lambda _: Effect(Impact.DATA_LOSS, reason=reason)
+    return _fixed(Effect(Impact.DATA_LOSS, reason=reason))
 
 
 def when(test: Callable[[Situation], bool], then: Strategy, otherwise: Strategy) -> Strategy:
-    """One strategy or another, by values or by the host's facts."""
-    return lambda situation: (then if test(situation) else otherwise)(situation)
+    """One strategy or another, by values or by the host's facts; the reasons tell them apart."""
+    return Strategy(
+        lambda situation: (then if test(situation) else otherwise)(situation),
+        f"{then.describe}; or {otherwise.describe}",
+    )
+
+
+def _fixed(effect: Effect) -> Strategy:
+    reason = f" ({effect.reason})" if effect.reason else ""
+    return Strategy(lambda _: effect, f"{effect.impact}{reason}")

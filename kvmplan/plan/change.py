@@ -54,6 +54,8 @@ class Reason(StrEnum):
     DESTROY = "destroy-requested"
     TORN = "creation-was-cut"
     HELD_BACK = "not-targeted"
+    BLOCKED = "blocked"
+    """It differs, and an error says why nothing is done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from difflib import get_close_matches
 from typing import Any
 
@@ -26,9 +26,18 @@ def check_references(
     resources: Mapping[Address, Resource],
     inventories: Mapping[str, Inventory],
     acting: Iterable[Address],
+    left_out: Set[Address],
     found: Diagnostics,
 ) -> None:
-    """KVP120 for every reference that neither the specs nor the host can meet."""
+    """KVP120 for every reference that neither the specs nor the host can meet.
+
+    Args:
+        resources: the spec's.
+        inventories: the hosts, by name.
+        acting: what the plan changes: errors there, warnings elsewhere.
+        left_out: what --target and --exclude keep out of the plan.
+        found: gets the problems.
+    """
     active = set(acting)
     for address, resource in resources.items():
         places = {
@@ -37,7 +46,10 @@ def check_references(
         }
         for target in wanted(resource):
             inventory = inventories.get(target.host)
-            if target in resources or inventory is None or _is_there(target, inventory):
+            planned = target in resources and target not in left_out
+            if planned or inventory is None or _is_there(target, inventory):
+                continue
+            if target in resources and address not in active:
                 continue
             severity = Severity.ERROR if address in active else Severity.WARNING
             _missing(
@@ -67,10 +79,17 @@ def _missing(
     inventory: Inventory,
     found: Diagnostics,
 ) -> None:
+    if target in resources:
+        summary = (
+            f"{address.short} refers to {target.short}, which is not on the host and left out here"
+        )
+        found.add(severity, "KVP120", summary, place, "take it into the plan too", address)
+        return
     known = {
         other.name for other in resources if other.kind is target.kind and other.host == target.host
     }
     known |= set(inventory.names.get(target.kind, EMPTY))
+    known -= {address.name} if address.kind is target.kind else set()
     near = get_close_matches(target.name, sorted(known), n=3) or sorted(known)[:5]
     hint = f"declare it, or use one of: {', '.join(near)}" if near else "declare it"
     summary = (
@@ -212,7 +231,8 @@ class Conflicts:
                     and other.overlaps(subnet)
                 ):
                     summary = f"{intent.address.short}: {subnet} overlaps {other} of {owner}"
-                    self._report("KVP134", intent, ("ips", key), summary, "choose another subnet")
+                    at = ("ips", key, "address")
+                    self._report("KVP134", intent, at, summary, "choose another subnet")
             subnets.append((subnet, intent.address.short))
 
 

@@ -10,13 +10,14 @@ from kvmplan.address import Kind
 from kvmplan.diff import at, diff
 from kvmplan.kinds.mark import applied_fields
 from kvmplan.kinds.verbs import Verb
+from kvmplan.mapping.complete import complete
 from kvmplan.mapping.impact import Impact
 from kvmplan.mapping.lens import read
 from kvmplan.mapping.markers import Items, Runtime
 from kvmplan.mapping.model import Mapped, chain, strategy_of
 from kvmplan.mapping.strategy import Effect, Situation
 from kvmplan.plan.change import FieldChange, Path
-from kvmplan.plan.intent import Intent
+from kvmplan.plan.intent import Intent, without_followers
 from kvmplan.plan.members import scope
 
 Tree = Mapping[str, Any]
@@ -69,27 +70,47 @@ def compare(intent: Intent, facts: Any, running: Tree | None) -> Compared:
 
 
 def running_tree(intent: Intent) -> Tree | None:
-    """The fields of the running document, in the shape of what is wanted; None if nothing runs."""
+    """The fields of the running document, in the shape of what is wanted; None if nothing runs.
+
+    Followers are read too, declared or not: what is live depends on the running maximum.
+    """
     from kvmplan.mapping.document import parse
 
     record = intent.record
     if record is None or not record.active or record.running is None or intent.context is None:
         return None
-    return read(intent.model, parse(record.running), intent.context, intent.tree)
+    like = complete(intent.model, intent.tree, None)
+    return read(intent.model, parse(record.running), intent.context, like)
 
 
 def pending(intent: Intent, running: Tree | None) -> tuple[FieldChange, ...]:
     """Where the running definition differs from the persistent one, in declared fields."""
-    if running is None or intent.live is None or running == intent.live:
+    if running is None or intent.live is None:
+        return ()
+    like = complete(intent.model, intent.tree, None)
+    running = without_followers(dict(running), like, intent.tree)
+    if running == intent.live:
         return ()
     found = []
     for path, before, after in diff(running, intent.live):
         links = chain(intent.model, path)
         if isinstance(links[-1].place, Runtime) or not all(link.compared_running for link in links):
             continue
+        if not _is_declared(intent.tree, path):
+            continue
         sensitive = any(link.secret for link in links)
         found.append(FieldChange(path, before, after, Impact.NEXT_BOOT, sensitive=sensitive))
     return tuple(found)
+
+
+def _is_declared(tree: Tree, path: Path) -> bool:
+    """Whether the spec speaks of a path: members that it does not list are not its business."""
+    node: Any = tree
+    for name in path:
+        if not isinstance(node, Mapping) or name not in node:
+            return False
+        node = node[name]
+    return True
 
 
 def _ignored(path: Path, ignored: Iterable[Path]) -> bool:

@@ -124,7 +124,7 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
         tree=whole,
         declared=tree,
         record=record,
-        live=_without(live, like, whole),
+        live=without_followers(live, like, whole),
         root=root,
         mark=mark,
         claim=claim,
@@ -134,8 +134,14 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
     )
 
 
-def _without(live: Tree, like: Mapping[str, Any], tree: Mapping[str, Any]) -> Tree:
-    """The live fields without the followers that were only looked at: they stay as they are."""
+def without_followers(live: Tree, like: Mapping[str, Any], tree: Mapping[str, Any]) -> Tree:
+    """The fields without the followers that were only looked at: those stay as they are.
+
+    Args:
+        live: what was read.
+        like: what was asked for, followers included.
+        tree: what is wanted.
+    """
     if like is tree or like == tree:
         return live
     kept: Tree = {}
@@ -144,7 +150,9 @@ def _without(live: Tree, like: Mapping[str, Any], tree: Mapping[str, Any]) -> Tr
             continue
         inner = (like.get(name), tree.get(name))
         nested = isinstance(value, Mapping) and all(isinstance(part, Mapping) for part in inner)
-        kept[name] = _without(dict(value), inner[0] or {}, inner[1] or {}) if nested else value
+        kept[name] = (
+            without_followers(dict(value), inner[0] or {}, inner[1] or {}) if nested else value
+        )
     return kept
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from kvmplan.diagnostics import Diagnostics
+from itertools import pairwise
+
+from kvmplan.address import Address
+from kvmplan.diagnostics import Diagnostics, Place
 from kvmplan.plan.graph import cycles
 from kvmplan.plan.references import wanted
 from kvmplan.spec.desired import Desired
@@ -12,10 +15,15 @@ def check_offline(desired: Desired, found: Diagnostics) -> None:
     """KVP121 for every cycle of references, at the first reference of the circle."""
     links = {address: wanted(resource) for address, resource in desired.resources.items()}
     for circle in cycles(links):
-        resource = desired.resources[circle[0]]
-        references = (*resource.references, *resource.depends_on)
-        place = next((r.place for r in references if r.target == circle[1]), resource.place)
         text = " -> ".join(address.short for address in circle)
-        found.error(
-            "KVP121", f"references form a cycle: {text}", place, "break one of them", circle[0]
-        )
+        places = [_place(desired, *link) for link in pairwise(circle)]
+        written = ", ".join(str(place) for place in places if place is not None)
+        remedy = f"break one of the references at {written}"
+        found.error("KVP121", f"references form a cycle: {text}", places[0], remedy, circle[0])
+
+
+def _place(desired: Desired, source: Address, target: Address) -> Place | None:
+    """Where one resource refers to another."""
+    resource = desired.resources[source]
+    references = (*resource.references, *resource.depends_on)
+    return next((r.place for r in references if r.target == target), resource.place)

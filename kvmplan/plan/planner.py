@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from kvmplan.address import Address, Kind
@@ -52,6 +53,9 @@ Complete = Callable[[str, Inventory, frozenset[str]], Inventory]
 
 WAITING = frozenset({("vcpus", "current"), ("memory", "current")})
 """Fields that a running guest follows in its own time."""
+
+PAUSED_BY = {"ioerror": "an I/O error", "watchdog": "its watchdog", "crashed": "a crash inside"}
+"""libvirt's reasons for a pause, in words."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,6 @@ class Planner:
     def plan(self) -> Planned:
         """Pair, compare, check, guard, order."""
         drafts = self._deletions() if self._options.destroy else self._wanted()
-        drafts = [self._targeted(draft) for draft in drafts]
         acting = [draft for draft in drafts if draft.action is not Action.NOOP]
         users: dict[str, Users] = {}
         if acting:
@@ -132,6 +135,8 @@ class Planner:
         intent = intend(resource, inventory, self._desired.stack.uid, self._births)
         self._intents[address] = intent
         record = intent.record
+        if not self._is_chosen(address):
+            return _Draft(address, Action.NOOP, Reason.HELD_BACK, intent, record)
         if record is None:
             return _Draft(address, Action.CREATE, intent=intent)
         running = running_tree(intent)
@@ -140,7 +145,7 @@ class Planner:
         owner = inventory.other_owner(address, record.key)
         if owner is not None:
             self._of_another_stack(intent, owner)
-            return _Draft(address, Action.NOOP, intent=intent, record=record)
+            return _Draft(address, Action.NOOP, Reason.BLOCKED, intent, record)
         if not intent.ours:
             return self._not_ours(intent, record, compared)
         self._note(intent, compared, running)
@@ -153,13 +158,8 @@ class Planner:
         ):
             return _Draft(address, Action.REPLACE, Reason.TORN, intent, record)
         if changes and not self._state_is_safe(intent, record, compared):
-            return _Draft(
-                address,
-                Action.NOOP,
-                intent=intent,
-                record=record,
-                compared=replace(compared, changes=()),
-            )
+            unchanged = replace(compared, changes=())
+            return _Draft(address, Action.NOOP, Reason.BLOCKED, intent, record, unchanged)
         action = Action.UPDATE if changes else Action.NOOP
         return _Draft(address, action, Reason.NONE, intent, record, compared)
 
@@ -173,11 +173,11 @@ class Planner:
         summary = f"{address.short} exists, is not owned by this stack, and differs in {names}"
         remedy = "--adopt takes it over and applies the spec; or write what it is"
         self._found.error("KVP220", summary, intent.resource.place, remedy, address)
-        return _Draft(address, Action.NOOP, Reason.UNOWNED, intent, record)
+        return _Draft(address, Action.NOOP, Reason.BLOCKED, intent, record)
 
     def _of_another_stack(self, intent: Intent, owner: str) -> None:
         summary = f"{intent.address.short} belongs to the stack '{owner}'"
-        remedy = "take it out of this stack, or `kvmplan forget` it there first"
+        remedy = "take it out of these specs, or destroy it from that stack first"
         self._found.error("KVP221", summary, intent.resource.place, remedy, intent.address)
 
     def _state_is_safe(self, intent: Intent, record: Record, compared: Compared) -> bool:
@@ -194,7 +194,7 @@ class Planner:
         why = (
             "it suspended itself"
             if record.state is State.SUSPENDED
-            else f"it was paused by {record.reason}"
+            else f"it was paused by {PAUSED_BY.get(record.reason, record.reason)}"
         )
         summary = f"{intent.address.short} is not running: {why}, which kvmplan never resumes"
         remedy = "find the cause, then resume it: virsh resume, or virsh dompmwakeup"
@@ -236,21 +236,21 @@ class Planner:
                 if resource is not None:
                     intent = intend(resource, inventory, self._desired.stack.uid, self._births)
                     self._intents[address] = intent
-                drafts.append(_Draft(address, Action.DELETE, Reason.DESTROY, intent, record))
+                if self._is_chosen(address):
+                    drafts.append(_Draft(address, Action.DELETE, Reason.DESTROY, intent, record))
+                else:
+                    drafts.append(_Draft(address, Action.NOOP, Reason.HELD_BACK, intent, record))
         return drafts
 
-    def _targeted(self, draft: _Draft) -> _Draft:
-        options = self._options
-        chosen = not options.targets or self._is_target(draft.address)
-        if chosen and not named(draft.address, options.excludes):
-            return draft
-        return _Draft(draft.address, Action.NOOP, Reason.HELD_BACK, draft.intent, draft.record)
+    def _is_chosen(self, address: Address) -> bool:
+        """Whether --target and --exclude leave it in: what a target refers to comes along."""
+        if self._options.targets and address not in self._needed:
+            return False
+        return not named(address, self._options.excludes)
 
-    def _is_target(self, address: Address) -> bool:
-        """Named by --target, or needed by something that is: what it refers to comes along."""
-        return address in self._needed()
-
+    @cached_property
     def _needed(self) -> set[Address]:
+        """What --target names, and what that needs."""
         resources = self._desired.resources
         todo = [a for a in self._all_addresses() if named(a, self._options.targets)]
         needed: set[Address] = set()
@@ -293,7 +293,8 @@ class Planner:
         if self._options.destroy:
             return
         actions = {draft.address: draft.action for draft in acting}
-        check_references(self._desired.resources, self._inventories, actions, self._found)
+        left_out = {a for a in self._desired.resources if not self._is_chosen(a)}
+        check_references(self._desired.resources, self._inventories, actions, left_out, self._found)
         conflicts = Conflicts(self._intents, actions, self._found)
         for host in users:
             conflicts.check(host, self._inventories[host], users[host])

@@ -111,17 +111,13 @@ def update(intent: Intent, changes: Iterable[FieldChange], disk: DiskUse | None)
     yield from _live(intent, [change for change in acting if change not in runtime], disk)
     for change in sorted(runtime, key=lambda change: change.name):
         yield _runtime(intent, change)
-    if (
-        acting
-        and not waiting
-        and intent.address.kind in (Kind.DOMAIN, Kind.NETWORK)
-        and intent.ours
-    ):
+    if acting and intent.address.kind in (Kind.DOMAIN, Kind.NETWORK) and intent.ours:
+        # Last, and after a redefine too: what fails before must not pass for applied.
         yield mark_step(intent)
 
 
 def mark_step(intent: Intent) -> Draft:
-    """Remember what was applied, where no redefine does it on the way."""
+    """Remember what was applied."""
     if intent.address.kind is Kind.DOMAIN:
         return Draft(
             Verb.SET_METADATA, intent.address, (), {"mark": True, "scope": Scope.BOTH}, Impact.NONE
@@ -162,12 +158,20 @@ def _live(intent: Intent, changes: list[FieldChange], disk: DiskUse | None) -> I
             members.setdefault((change.verb, member_of(intent, change.path)), []).append(change)
         else:
             yield _single(intent, change, disk)
-    for (verb, member), group in sorted(members.items()):
+    for (verb, member), group in sorted(members.items(), key=_removals_first):
         arguments = {"member": list(member), "scope": Scope.BOTH, **_extra(intent, group[0])}
         worst = max((change.impact for change in group), key=lambda impact: impact.danger)
         yield Draft(
             verb, intent.address, tuple(c.path for c in group), arguments, worst, group[0].fallback
         )
+
+
+def _removals_first(
+    item: tuple[tuple[Verb, Path], list[FieldChange]],
+) -> tuple[bool, tuple[Verb, Path]]:
+    """What goes makes room: a disk under its new target, a lease with the same address."""
+    key, group = item
+    return not any(change.after is None and change.path == key[1] for change in group), key
 
 
 def _single(intent: Intent, change: FieldChange, disk: DiskUse | None) -> Draft:

@@ -45,6 +45,12 @@ class Places(Mapping[Path, Place]):
         return sum(1 for _ in self)
 
 
+def nearest(places: Mapping[Path, Place], path: Path) -> Place | None:
+    """The place of a path, or of what is around it."""
+    found = (places.get(path[:length]) for length in range(len(path), -1, -1))
+    return next((place for place in found if place is not None), None)
+
+
 def _paths(node: Node, above: Path) -> Iterator[Path]:
     if isinstance(node.value, dict):
         below = [(name, entry.node) for name, entry in node.value.items()]

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from kvmplan.address import LOCAL, Address, Kind
 from kvmplan.diagnostics import Diagnostics, Place
+from kvmplan.kinds.checks import contradictions
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.types import Name, VolumeName
 from kvmplan.spec import codes
@@ -26,12 +27,12 @@ from kvmplan.spec.merge import merge
 from kvmplan.spec.names import Scope
 from kvmplan.spec.node import BROKEN, Entry, Node, child, without
 from kvmplan.spec.normalise import Normaliser
-from kvmplan.spec.places import Places
+from kvmplan.spec.places import Places, nearest
 from kvmplan.spec.references import depends_on, references
 from kvmplan.spec.render import Renderer, Unrendered
 from kvmplan.spec.secrets import Secrets
 from kvmplan.spec.suggest import did_you_mean
-from kvmplan.spec.validate import validate, words
+from kvmplan.spec.validate import at, validate, words
 
 OWN_META = ("lifecycle", "depends_on")
 DOMAIN_META = ("profile", *OWN_META)
@@ -141,6 +142,10 @@ class Resolver:
         after = depends_on(address, child(node, "depends_on"), self._known_hosts, self._report)
         if value is None or wrong is not None or partial:
             return True
+        for clash in contradictions(value):
+            summary = f"{at(subject, clash.path)}: {clash.summary}"
+            place = nearest(places, clash.path)
+            self._report.error(codes.CONTRADICTION, summary, place, clash.remedy, address)
         found = references(address, model, extracted.raw, entry, places, self._report)
         defaults = frozenset(extracted.defaults)
         place = entry.place

@@ -249,7 +249,8 @@ def _untouched(plan: Plan) -> list[str]:
         (count(lambda c: _is(c, Reason.NONE)), "in sync"),
         (count(lambda c: _is(c, Reason.UNOWNED)), "unowned"),
         (count(lambda c: _is(c, Reason.HELD_BACK)), "not targeted"),
-        (len(plan.orphans), f"orphan{'' if len(plan.orphans) == 1 else 's'} (kvmplan orphans)"),
+        (count(lambda c: _is(c, Reason.BLOCKED)), "with errors"),
+        (len(plan.orphans), f"orphan{'' if len(plan.orphans) == 1 else 's'}"),
     ]
     listed = " · ".join(f"{number} {words}" for number, words in parts if number)
     return [f"Not touched: {listed}"] if listed else []

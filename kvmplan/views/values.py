@@ -86,7 +86,9 @@ class Values:
         if isinstance(after, Mapping) and before is None:
             return "+", self._of(field, after)
         if isinstance(before, Mapping) and after is None:
-            return "-", self._of(field, before)
+            # A member that goes is read whole: switches that are off say nothing about it.
+            said = {name: value for name, value in before.items() if value is not False}
+            return "-", self._of(field, said)
         if self._is_text(field, before) and self._is_text(field, after):
             return text_change(before, after)
         return self._of(field, before), self._of(field, after)

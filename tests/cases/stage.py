@@ -14,7 +14,7 @@ phase, protect, born, key.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,7 +50,7 @@ stack:
 """
 """The stack of pages that give none."""
 
-SECRETS = {"VNC_PASSWORD": "c4n4ry-n3w", "OLD_PASSWORD": "c4n4ry-0ld"}
+SECRETS = {"VNC_PASSWORD": "c4n4ry-n", "OLD_PASSWORD": "c4n4ry-o"}
 """The environment of every case; nothing of it may appear in any output."""
 
 SKELETON = skeletons()
@@ -103,9 +103,15 @@ class Stage:
         """What a plan reads first: networks and pools, and what is declared or claimed."""
         return {host: _asked(inventory, desired) for host, inventory in self.full.items()}
 
-    def complete(self, host: str, _: Inventory, __: frozenset[str]) -> Inventory:
-        """What a plan reads when something will change."""
-        return replace(self.full[host], complete=True)
+    def complete(self, host: str, inventory: Inventory, pools: Set[str]) -> Inventory:
+        """What a plan reads when something will change: all domains, and the volumes of `pools`."""
+        more = {
+            address: record
+            for address, record in self.full[host].records.items()
+            if address.kind is Kind.DOMAIN
+            or (address.kind is Kind.VOLUME and address.pool in pools)
+        }
+        return replace(inventory, records={**inventory.records, **more}, complete=True)
 
     def site(self, inventory: Inventory, births: Births, stack: str) -> Site:
         """Where documents are made for this host."""
@@ -189,9 +195,7 @@ class _Builder:
         """The document that apply makes of a resource, with what libvirt adds to a volume's."""
         inventory = self._without_claims(others)
         births = Births(SKELETON, self._was, {self._host: inventory})
-        intent = intend(
-            self._was.resources[address], inventory, self._was.stack.uid, births
-        )
+        intent = intend(self._was.resources[address], inventory, self._was.stack.uid, births)
         site = self._site(inventory, births)
         root = new_document(site, intent)
         for mark in root.iterfind("metadata/{https://kvmplan.org/ns/mark/1}object"):
@@ -270,9 +274,7 @@ class _Builder:
             texts.append(serialise(root))
         return replace(record, document=texts[0] or "", running=texts[1])
 
-    def _claim(
-        self, record: Record, intent: Intent | None, entry: Mapping[str, Any]
-    ) -> Claim:
+    def _claim(self, record: Record, intent: Intent | None, entry: Mapping[str, Any]) -> Claim:
         applied = entry.get("applied")
         born = dict(entry.get("born", {}))
         if intent is not None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from kvmplan.address import parse_address
+from kvmplan.address import LOCAL, Kind, parse_address
 from kvmplan.apply.documents import new_document, patched
 from kvmplan.diagnostics import Diagnostics
 from kvmplan.kinds.verbs import Verb
@@ -107,9 +107,10 @@ def _options(page: Page) -> dict[str, Any]:
 
 
 def _step(step: Step) -> str:
-    """One step on one line: ``3 domain.web set-vcpus vcpus.current {…} live, else next-boot <- 1``."""
-    parts = [str(step.id), step.address.short if step.address.host == "local" else str(step.address)]
-    parts.append(step.verb.value)
+    """One step on one line: number, address, verb, fields, arguments, impact, what comes before."""
+    address = step.address
+    where = address.short if address.host == LOCAL else str(address)
+    parts = [str(step.id), where, step.verb.value]
     if step.fields and step.verb is not Verb.CREATE_VOLUME:
         parts.append(" ".join(".".join(path) for path in step.fields))
     if step.arguments:
@@ -145,9 +146,7 @@ def _patched(planned: Planned, stage: Stage) -> Iterator[tuple[str, str]]:
 def _born(page: Page, planned: Planned, stage: Stage) -> Iterator[tuple[str, str]]:
     for name in page.below("born"):
         address = parse_address(name.removesuffix(".xml"))
-        site = stage.site(
-            planned.inventories[address.host], planned.births, planned.plan.stack_uid
-        )
+        site = stage.site(planned.inventories[address.host], planned.births, planned.plan.stack_uid)
         root = new_document(site, planned.intents[address])
         for metadata in root.findall("metadata"):
             for mark in metadata.findall("{https://kvmplan.org/ns/mark/1}object"):
@@ -173,7 +172,8 @@ def _at(tree: Any, path: tuple[str, ...]) -> Any:
 def _nothing_is_lost(before: str, after: str, change: Change) -> None:
     """Every comment and every tag that no change names is still there, as often as before."""
     old, new = _content(before), _content(after)
-    removes = any(field.after is None for field in change.fields) or change.address.kind == "network"
+    removes = any(field.after is None for field in change.fields)
+    removes |= change.address.kind is Kind.NETWORK
     for what, number in old.items():
         if what.startswith("!") or not removes:
             kept = new[what] >= number or any(field.before is not None for field in change.fields)

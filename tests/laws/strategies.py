@@ -122,14 +122,10 @@ def _integers(metadata: tuple[Any, ...]) -> SearchStrategy[int]:
 
 
 def _strings(metadata: tuple[Any, ...]) -> SearchStrategy[str]:
-    for mark in metadata:
-        pattern = getattr(mark, "pattern", None)
-        if pattern and pattern != r"^[^\n]*$":
-            longest = _bound(metadata, annotated_types.MaxLen, "max_length") or 40
-            found = st.from_regex(pattern.rstrip("$") + r"\Z")
-            return found.filter(lambda text: not NOT_XML.search(text) and len(text) <= longest)
-    longest = _bound(metadata, annotated_types.MaxLen, "max_length") or 12
-    return TEXTS.filter(lambda text: len(text) <= longest)
+    longest = _bound(metadata, annotated_types.MaxLen, "max_length") or 40
+    patterns = [mark.pattern for mark in metadata if getattr(mark, "pattern", None)]
+    found = st.from_regex(patterns[0].rstrip("$") + r"\Z") if patterns else TEXTS
+    return found.filter(lambda text: not NOT_XML.search(text) and len(text) <= longest)
 
 
 def trees(model: type[Mapped], must: tuple[str, ...] = ()) -> SearchStrategy[Tree]:

@@ -75,7 +75,9 @@ class FakeHost:
     def complete(self, inventory: Inventory, *_: Any) -> Inventory:
         return inventory
 
-    def record(self, address: Address, *, secure: bool = False) -> Record | None:
+    def record(
+        self, address: Address, *, secure: bool = False, brief: bool = False
+    ) -> Record | None:
         with self.guard:
             self.reads.append(address.short)
             if address not in self.things:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 from kvmplan.apply.applier import apply
@@ -19,6 +20,7 @@ from kvmplan.apply.events import (
     StepFinished,
     StepStarted,
 )
+from kvmplan.apply.execution import SECONDS_A_LOOK_HOLDS
 from kvmplan.apply.port import ConnectionLost, HostError
 from kvmplan.kinds.verbs import Verb
 from kvmplan.plan.options import PlanOptions
@@ -157,7 +159,7 @@ def test_a_lost_connection_ends_all_work_on_that_host() -> None:
 
 
 def test_a_lost_lock_stops_before_the_next_write() -> None:
-    host = FakeHost()
+    host = FakeHost(before=lambda verb, address: time.sleep(SECONDS_A_LOOK_HOLDS))
     finished, events = run(LAB, host, locks={"local": FakeLock(looks=3)}, parallelism=1)
     assert len(host.calls) == 2
     (failure,) = [event for event in events if isinstance(event, ChangeFailed)]

@@ -1,0 +1,152 @@
+"""Consistency: what fields of one resource say against each other, told before any host is asked.
+
+Each contradiction is one that libvirt or the guest would refuse later, or worse, accept.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from kvmplan.kinds.domain import Domain, Memory, Vcpus
+from kvmplan.kinds.network import Dhcp, Network
+from kvmplan.mapping.model import Mapped
+from kvmplan.mapping.types import SecretText, format_size
+
+VNC_PASSWORD = 8
+"""VNC cuts passwords off there: https://www.rfc-editor.org/rfc/rfc6143#section-7.2.2"""
+
+Path = tuple[str, ...]
+Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Fields that cannot both be meant: where, in one sentence, and the way out."""
+
+    path: Path
+    summary: str
+    remedy: str
+
+
+def contradictions(model: Mapped) -> Iterator[Contradiction]:
+    """Everything in a resource that contradicts itself, in the order of its fields."""
+    if isinstance(model, Domain):
+        yield from _vcpus(model.vcpus)
+        yield from _memory(model.memory)
+        yield from _boot(model)
+        yield from _macs(model)
+        yield from _passwords(model)
+    elif isinstance(model, Network):
+        yield from _dhcp(model)
+
+
+def _vcpus(vcpus: Vcpus | None) -> Iterator[Contradiction]:
+    if vcpus is None:
+        return
+    current, maximum = vcpus.current, vcpus.maximum
+    if current is not None and maximum is not None and current > maximum:
+        summary = f"current is {current}, above the maximum of {maximum}"
+        yield Contradiction(("vcpus", "current"), summary, "lower one or raise the other")
+    topology = vcpus.topology
+    ceiling = maximum if maximum is not None else current
+    if topology is None or ceiling is None:
+        return
+    parts = (topology.sockets, topology.dies or 1, topology.cores, topology.threads)
+    if None in parts:
+        return
+    product = math.prod(part for part in parts if part is not None)
+    if product != ceiling:
+        summary = f"it makes {product} CPUs, the maximum is {ceiling}"
+        yield Contradiction(("vcpus", "topology"), summary, f"write maximum: {product}")
+
+
+def _memory(memory: Memory | None) -> Iterator[Contradiction]:
+    if memory is None or memory.current is None or memory.maximum is None:
+        return
+    if memory.current > memory.maximum:
+        current, maximum = format_size(memory.current), format_size(memory.maximum)
+        summary = f"current is {current}, above the maximum of {maximum}"
+        yield Contradiction(("memory", "current"), summary, "lower one or raise the other")
+
+
+def _boot(domain: Domain) -> Iterator[Contradiction]:
+    seen: dict[int, str] = {}
+    turns = [("disks", name, disk.boot) for name, disk in (domain.disks or {}).items()]
+    turns += [("interfaces", name, nic.boot) for name, nic in (domain.interfaces or {}).items()]
+    for field, name, turn in turns:
+        if turn is None:
+            continue
+        path, device = (field, name, "boot"), f"{field}.{name}"
+        first = seen.setdefault(turn, device)
+        if first != device:
+            summary = f"{first} has the turn {turn} already"
+            yield Contradiction(path, summary, "give each device its own number")
+        if domain.boot:
+            summary = "the domain has a boot order of its own, which excludes those of devices"
+            yield Contradiction(path, summary, "write one of the two")
+
+
+def _macs(domain: Domain) -> Iterator[Contradiction]:
+    seen: dict[str, str] = {}
+    for name, nic in (domain.interfaces or {}).items():
+        if nic.mac is None:
+            continue
+        first = seen.setdefault(nic.mac, name)
+        if first != name:
+            summary = f"{nic.mac} is the MAC of interface '{first}' too"
+            yield Contradiction(
+                ("interfaces", name, "mac"), summary, "give one of them another, or none"
+            )
+
+
+def _passwords(domain: Domain) -> Iterator[Contradiction]:
+    for name, graphics in (domain.graphics or {}).items():
+        password = graphics.password
+        if graphics.type != "vnc" or not isinstance(password, SecretText):
+            continue
+        if len(password.reveal().encode()) > VNC_PASSWORD:
+            summary = f"VNC looks at the first {VNC_PASSWORD} characters only; this has more"
+            yield Contradiction(("graphics", name, "password"), summary, "make it shorter")
+
+
+def _dhcp(network: Network) -> Iterator[Contradiction]:
+    serving: dict[int, str] = {}
+    for key, ip in (network.ips or {}).items():
+        if ip.dhcp is None:
+            continue
+        subnet = ipaddress.ip_interface(ip.address).network
+        path = ("ips", key, "dhcp")
+        first = serving.setdefault(subnet.version, key)
+        if first != key:
+            summary = (
+                f"{first} serves DHCP already, and libvirt serves one IPv{subnet.version} subnet"
+            )
+            yield Contradiction(path, summary, "keep one of them")
+        yield from _leases(ip.dhcp, subnet, path)
+
+
+def _leases(dhcp: Dhcp, subnet: Subnet, path: Path) -> Iterator[Contradiction]:
+    for key, span in (dhcp.ranges or {}).items():
+        first, _, last = span.range.partition("-")
+        if not _inside((first, last), subnet):
+            summary = f"the range leaves its subnet {subnet}"
+            yield Contradiction((*path, "ranges", key), summary, f"keep it inside {subnet}")
+    seen: dict[str, str] = {}
+    for key, host in (dhcp.hosts or {}).items():
+        if host.ip is None:
+            continue
+        at = (*path, "hosts", key, "ip")
+        if not _inside((host.ip,), subnet):
+            yield Contradiction(at, f"{host.ip} is not in its subnet {subnet}", "choose one in it")
+        first = seen.setdefault(host.ip, key)
+        if first != key:
+            summary = f"{host.ip} is the lease of {first} too"
+            yield Contradiction(at, summary, "give one of them another")
+
+
+def _inside(addresses: Iterable[str], subnet: Subnet) -> bool:
+    found = [ipaddress.ip_address(text) for text in addresses]
+    return all(address.version == subnet.version and address in subnet for address in found)

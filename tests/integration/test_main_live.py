@@ -1,0 +1,311 @@
+"""Edits of a guest that runs: each reaches it without a restart, and disturbs nothing else."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import libvirt
+import pytest
+
+from tests.integration.support import (
+    Run,
+    Stack,
+    connection,
+    console_of,
+    document,
+    network,
+    stack,
+    subnet,
+    tiny_domain,
+    wait_until,
+)
+from tests.privatehost import Console, PrivateHost, TinyGuest
+from tests.privatehost.guest import GuestState
+
+pytestmark = [pytest.mark.guest, pytest.mark.xdist_group("live")]
+MIB = 1024**2
+RUNNING = 0
+"""Flags that read the running document."""
+
+
+@dataclass
+class Guest:
+    """A stack with one running tiny guest, edited by every test here.
+
+    Attributes:
+        known: running id, and the place of each device by its key, as first seen.
+    """
+
+    stack: Stack
+    host: PrivateHost
+    conn: libvirt.virConnect
+    console: Console
+    lan: str
+    known: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.stack.tag
+
+    @property
+    def spec(self) -> dict[str, object]:
+        spec: dict[str, object] = self.stack.domains[self.name]
+        return spec
+
+    @property
+    def domain(self) -> libvirt.virDomain:
+        return self.conn.lookupByName(self.name)
+
+    def state(self) -> GuestState:
+        return self.console.wait_state(lambda _: True)
+
+    def fingerprint(self) -> dict[str, object]:
+        """What no live edit may change: the running id, MACs and PCI addresses."""
+        root = document(self.domain, RUNNING)
+        seen: dict[str, object] = {"id": self.domain.ID(), "uuid": self.domain.UUIDString()}
+        for node in root.iterfind("devices/*"):
+            address = node.find("address[@type='pci']")
+            target, mac = node.find("target"), node.find("mac")
+            key = mac.get("address") if mac is not None else None
+            key = key or (target.get("dev") if target is not None else None)
+            alias = node.find("alias")
+            if address is not None and alias is not None and key is not None:
+                seen[f"{node.tag} {key if mac is None else key}"] = dict(address.attrib)
+        return {name: seen[name] for name in seen if "vnet" not in name}
+
+    def edit(self, *flags: str) -> Run:
+        """Apply the edited specs: a live change that leaves all that was there as it was."""
+        before = self.fingerprint()
+        planned = self.stack.settle(*flags)
+        impacts = planned.out.rpartition("Impact: ")[2].splitlines()[0]
+        assert "next-boot" not in impacts, planned.out
+        assert "restart" not in impacts, planned.out
+        after = self.fingerprint()
+        assert {key: after[key] for key in before if key in after} == {
+            key: before[key] for key in before if key in after
+        }
+        assert after["id"] == before["id"]
+        return planned
+
+    def both(self) -> list[object]:
+        """The persistent and the running document."""
+        return [document(self.domain), document(self.domain, RUNNING)]
+
+
+@pytest.fixture(scope="module")
+def guest(
+    private_host: PrivateHost, tiny_guest: TinyGuest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Guest]:
+    directory = tmp_path_factory.mktemp("live")
+    for medium in ("one", "two"):
+        (directory / f"{medium}.iso").write_bytes(b"\0" * (MIB if medium == "one" else 2 * MIB))
+    with stack(directory, private_host) as made, connection(private_host) as conn:
+        tag, lan = made.tag, subnet()
+        domain = tiny_domain(
+            tiny_guest,
+            tag,
+            directory / f"{tag}.console",
+            disks={
+                "vda": f"{tag}/main.qcow2",
+                "sda": {"device": "cdrom", "bus": "sata", "file": str(directory / "one.iso")},
+            },
+            interfaces={"lan": {"network": f"{tag}-a", "mac": "52:54:00:ab:00:01"}},
+        )
+        made.specs |= {
+            "networks": {f"{tag}-a": network(lan), f"{tag}-b": network(subnet())},
+            "pools": {tag: {"path": str(directory / "pool")}},
+            "volumes": {
+                f"{tag}/main.qcow2": {"capacity": "32MiB"},
+                f"{tag}/raw.img": {"capacity": "16MiB", "format": "raw"},
+            },
+            "domains": {tag: domain},
+        }
+        made.apply()
+        console = console_of(directory, tag)
+        console.wait_ready()
+        yield Guest(made, private_host, conn, console, lan)
+
+
+def test_vcpus_grow_within_the_maximum(guest: Guest) -> None:
+    guest.spec["vcpus"] = {"current": 2, "maximum": 4}
+    planned = guest.edit()
+    assert "vcpus.current" in planned.out
+    assert guest.console.wait_state(lambda state: state.cpus == 2)
+    assert guest.domain.vcpusFlags(libvirt.VIR_DOMAIN_AFFECT_CONFIG) == 2
+
+
+def test_the_balloon_follows_both_ways(guest: Guest) -> None:
+    full = guest.state().memory
+    for current, maximum in (("112MiB", "192MiB"), ("176MiB", "192MiB")):
+        guest.spec["memory"] = {"current": current, "maximum": maximum}
+        guest.stack.apply()
+        wanted = int(current.removesuffix("MiB"))
+        guest.console.wait_state(lambda state, wanted=wanted: abs(state.memory - full - wanted + 160) <= 8)
+        settled = guest.stack.in_sync()
+        assert "Waiting for the guest" not in settled.out
+
+
+def test_a_disk_is_plugged_and_unplugged(guest: Guest) -> None:
+    disks = guest.spec["disks"]
+    guest.spec["disks"] = {**disks, "vdb": f"{guest.name}/raw.img"}
+    guest.edit()
+    guest.console.wait_state(lambda state: state.disks.get("vdb") == 16 * MIB)
+    for root in guest.both():
+        assert root.find("devices/disk/target[@dev='vdb']") is not None
+    guest.spec["disks"] = disks
+    guest.edit()
+    guest.console.wait_state(lambda state: "vdb" not in state.disks)
+    volume = guest.conn.storagePoolLookupByName(guest.name).storageVolLookupByName("raw.img")
+    assert volume.info()[1] == 16 * MIB
+
+
+def test_a_nic_is_plugged_and_unplugged(guest: Guest) -> None:
+    nics = guest.spec["interfaces"]
+    guest.spec["interfaces"] = {**nics, "second": f"{guest.name}-b"}
+    guest.edit()
+    (mac,) = {
+        node.get("address") for node in document(guest.domain).iterfind("devices/interface/mac")
+    } - {"52:54:00:ab:00:01"}
+    guest.console.wait_state(lambda state: state.nics.get(mac) is not None)
+    guest.spec["interfaces"] = nics
+    guest.edit()
+    guest.console.wait_state(lambda state: mac not in state.nics)
+
+
+def bridge_of(guest: Guest, network_name: str) -> str:
+    """The NIC's host side, if it is in the network's bridge."""
+    bridge = guest.conn.networkLookupByName(network_name).bridgeName()
+    return guest.host.run(["ip", "-o", "link", "show", "master", bridge]).stdout
+
+
+def test_a_nic_changes_its_network(guest: Guest) -> None:
+    tap = document(guest.domain, RUNNING).find("devices/interface/target").get("dev")
+    for suffix, other in (("b", "a"), ("a", "b")):
+        guest.spec["interfaces"]["lan"]["network"] = f"{guest.name}-{suffix}"
+        guest.edit()
+        assert tap in bridge_of(guest, f"{guest.name}-{suffix}")
+        assert tap not in bridge_of(guest, f"{guest.name}-{other}")
+
+
+def test_a_cable_is_pulled_and_put_back(guest: Guest) -> None:
+    address = guest.state().nics["52:54:00:ab:00:01"].partition("/")[0]
+    greeting = ["timeout", "2", "bash", "-c", f"echo > /dev/tcp/{address}/80"]
+    nic = guest.spec["interfaces"]["lan"]
+    wait_until(lambda: guest.host.run(greeting, check=False).returncode == 0, "guest answers")
+    nic["link"] = "down"
+    guest.edit()
+    for root in guest.both():
+        assert root.find("devices/interface/link").get("state") == "down"
+    assert guest.host.run(greeting, check=False).returncode != 0
+    nic["link"] = "up"
+    guest.edit()
+    wait_until(lambda: guest.host.run(greeting, check=False).returncode == 0, "guest answers")
+
+
+def test_words_and_autostart(guest: Guest) -> None:
+    guest.spec |= {
+        "title": "edited <live>",
+        "description": "two\nlines & more",
+        "metadata": {"https://example.org/ns": "<note>ours</note>"},
+        "autostart": True,
+    }
+    guest.edit()
+    for root in guest.both():
+        assert root.findtext("title") == "edited <live>"
+        assert root.findtext("description") == "two\nlines & more"
+        assert root.findtext("metadata/{https://example.org/ns}note") == "ours"
+    assert guest.domain.autostart() == 1
+    guest.spec |= {"title": "edited again", "autostart": False}
+    guest.edit()
+    assert guest.domain.autostart() == 0
+
+
+def test_a_medium_is_changed(guest: Guest) -> None:
+    drive = guest.spec["disks"]["sda"]
+    assert guest.state().disks["sr0"] == MIB
+    drive["file"] = drive["file"].replace("one.iso", "two.iso")
+    guest.edit()
+    for root in guest.both():
+        source = root.find("devices/disk[@device='cdrom']/source")
+        assert source.get("file").endswith("two.iso")
+
+
+def test_a_static_lease_is_added_to_a_running_network(guest: Guest) -> None:
+    name = f"{guest.name}-a"
+    live = guest.conn.networkLookupByName(name)
+    uuid_before, bridge = live.UUIDString(), live.bridgeName()
+    dhcp = guest.stack.specs["networks"][name]["ips"][0]["dhcp"]
+    dhcp["hosts"] = [{"mac": "52:54:00:ab:00:77", "ip": f"{guest.lan}.77", "name": "leased"}]
+    guest.edit()
+    for flags in (0, libvirt.VIR_NETWORK_XML_INACTIVE):
+        assert document(live, flags).find("ip/dhcp/host[@name='leased']") is not None
+    hosts = guest.host.run(["cat", f"/var/lib/libvirt/dnsmasq/{name}.hostsfile"]).stdout
+    assert f"52:54:00:ab:00:77,{guest.lan}.77,leased" in hosts
+    dhcp["hosts"][0]["name"] = "renamed"
+    guest.edit()
+    dhcp["hosts"] = []
+    guest.edit()
+    assert document(live, 0).find("ip/dhcp/host") is None
+    again = guest.conn.networkLookupByName(name)
+    assert (again.UUIDString(), again.bridgeName()) == (uuid_before, bridge)
+    assert again.isActive()
+
+
+def test_volumes_grow_in_use_and_idle(guest: Guest) -> None:
+    main, idle = f"{guest.name}/main.qcow2", f"{guest.name}/raw.img"
+    assert guest.state().disks["vda"] == 32 * MIB
+    guest.stack.volumes[main]["capacity"] = "48MiB"
+    guest.stack.volumes[idle]["capacity"] = "24MiB"
+    guest.edit()
+    guest.console.wait_state(lambda state: state.disks["vda"] == 48 * MIB)
+    pool = guest.conn.storagePoolLookupByName(guest.name)
+    assert pool.storageVolLookupByName("raw.img").info()[1] == 24 * MIB
+
+
+def test_a_raw_volume_grows_in_use(guest: Guest) -> None:
+    disks = guest.spec["disks"]
+    guest.spec["disks"] = {**disks, "vdc": f"{guest.name}/raw.img"}
+    guest.edit()
+    guest.console.wait_state(lambda state: "vdc" in state.disks or "vdb" in state.disks)
+    guest.stack.volumes[f"{guest.name}/raw.img"]["capacity"] = "40MiB"
+    guest.edit()
+    guest.console.wait_state(lambda state: 40 * MIB in state.disks.values())
+    guest.spec["disks"] = disks
+    guest.edit()
+
+
+def test_what_a_stranger_plugs_in_stays(guest: Guest) -> None:
+    path = guest.stack.directory / f"{uuid.uuid4().hex}.img"
+    path.write_bytes(b"\0" * MIB)
+    disk = (
+        f"<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{path}'/>"
+        "<target dev='vdz' bus='virtio'/></disk>"
+    )
+    guest.domain.attachDeviceFlags(disk, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    guest.spec["title"] = "a stranger was here"
+    guest.edit()
+    assert document(guest.domain, RUNNING).find("devices/disk/target[@dev='vdz']") is not None
+    guest.domain.detachDeviceFlags(disk, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+
+def test_what_needs_a_restart_waits_for_one(guest: Guest) -> None:
+    """The last one here: it starts the guest again."""
+    guest.spec["vcpus"] = {"current": 5, "maximum": 6}
+    guest.spec["disks"]["sdb"] = {"volume": f"{guest.name}/raw.img", "bus": "sata"}
+    before = guest.domain.ID()
+    planned = guest.stack.plan()
+    assert "next-boot" in planned.out.rpartition("Impact: ")[2].splitlines()[0], planned.out
+    guest.stack.apply()
+    waiting = guest.stack.in_sync()
+    assert "Pending restart" in waiting.out
+    assert "vcpus.maximum" in waiting.out
+    assert "disks.sdb" in waiting.out
+    assert guest.domain.ID() == before
+    guest.domain.destroy()
+    assert "Pending restart" not in guest.stack.plan().out
+    guest.domain.create()
+    assert "Pending restart" not in guest.stack.in_sync().out
+    assert guest.domain.vcpusFlags(libvirt.VIR_DOMAIN_AFFECT_LIVE) == 5
