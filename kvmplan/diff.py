@@ -25,8 +25,8 @@ def diff(live: Mapping[str, Any], desired: Mapping[str, Any]) -> list[Difference
     from deepdiff import DeepDiff
 
     tree = DeepDiff(
-        live,
-        desired,
+        dict(live),
+        dict(desired),
         view="tree",
         threshold_to_diff_deeper=0,
         ignore_private_variables=False,

@@ -16,9 +16,8 @@ from kvmplan.mapping.document import parse
 from kvmplan.mapping.lens import read
 from kvmplan.mapping.model import secret_paths
 from kvmplan.plan.change import Action, Change, FieldChange
-from kvmplan.plan.fields import compare, pending, running_tree
+from kvmplan.plan.fields import compare, pending, running_tree, waits_for_guest
 from kvmplan.plan.intent import Intent, runtime_of
-from kvmplan.plan.planner import WAITING
 
 
 def verify_gone(site: Site, change: Change) -> None:
@@ -92,8 +91,8 @@ def _differences(intent: Intent, left: Collection[FieldChange]) -> str:
 
 def _waiting(fields: Collection[FieldChange]) -> list[str]:
     """Running values that differ from what was written, by whom they wait for."""
-    guest = [field.name for field in fields if field.path in WAITING]
-    restart = [f.name for f in fields if f.path not in WAITING and not f.sensitive]
+    guest = [field.name for field in fields if waits_for_guest(field)]
+    restart = [f.name for f in fields if not waits_for_guest(f) and not f.sensitive]
     notes = []
     if restart:
         notes.append(f"waiting for restart: {', '.join(restart)}")

@@ -42,6 +42,8 @@ def validate(path: str | None, as_json: bool, **given: Any) -> int:
     else:
         print_diagnostics(problems, sys.stderr, output.style_of(sys.stderr), Path.cwd())
         if not problems.has_errors and desired is not None:
-            count = len(desired.resources)
-            click.echo(f"Valid: {count} resource(s) in {len(desired.sources)} file(s).")
+            from kvmplan.views.layout import plural
+
+            resources, sources = len(desired.resources), len(desired.sources)
+            click.echo(f"Valid: {plural(resources, 'resource')} in {plural(sources, 'file')}.")
     return ExitCode.ERROR if problems.has_errors else ExitCode.OK

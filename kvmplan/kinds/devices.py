@@ -31,6 +31,7 @@ def _write_listen(graphics: Element, value: str | None, _: Any) -> None:
         graphics.remove(node)
     unset(graphics, "listen")
     if value is not None:
+        unset(graphics, "socket")
         graphics.set("listen", value)
 
 
@@ -42,7 +43,7 @@ def _read_port(graphics: Element, _: Any) -> str | int | None:
 
 
 def _write_port(graphics: Element, value: str | int | None, _: Any) -> None:
-    for name in ("port", "autoport"):
+    for name in ("port", "autoport", *(("socket",) if value is not None else ())):
         unset(graphics, name)
     if value == "auto":
         graphics.set("autoport", "yes")

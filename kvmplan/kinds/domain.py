@@ -44,6 +44,8 @@ NEXT_BOOT = On(next_boot())
 BORN = On(born())
 CPU_MODES = ("host-passthrough", "host-model", "maximum", "custom")
 KIB = 1024
+QXL_ONLY = tuple(f"./devices/video/model/@{name}" for name in ("ram", "vram64", "vgamem"))
+"""Attributes that libvirt's schema refuses beside any other type of video."""
 
 
 def _same_machine(live_value: Any, wanted: Any, _: Any) -> bool:
@@ -360,7 +362,9 @@ class Domain(Mapped):
     ] = None
     """Graphical consoles."""
     video: Annotated[
-        str | None, Xml("./devices/video/model/@type", skeleton="devices/video"), NEXT_BOOT
+        str | None,
+        Xml("./devices/video/model/@type", clears=QXL_ONLY, skeleton="devices/video"),
+        NEXT_BOOT,
     ] = None
     """The graphics card: virtio, qxl, vga, none …"""
     memballoon: Annotated[

@@ -173,9 +173,7 @@ def _object(
         for name, binding in bindings(model).items()
     }
     required = [
-        name
-        for name, info in model.model_fields.items()
-        if info.is_required() and name not in keys
+        name for name, info in model.model_fields.items() if info.is_required() and name not in keys
     ]
     schema: Schema = {
         "description": _summary(model),

@@ -88,19 +88,29 @@ def pending(intent: Intent, running: Tree | None) -> tuple[FieldChange, ...]:
     if running is None or intent.live is None:
         return ()
     like = complete(intent.model, intent.tree, None)
-    running = without_followers(dict(running), like, intent.tree)
-    if running == intent.live:
+    declared = without_followers(dict(running), like, intent.tree)
+    if declared == intent.live:
         return ()
     found = []
-    for path, before, after in diff(running, intent.live):
+    for path, before, after in diff(declared, intent.live):
         links = chain(intent.model, path)
         if isinstance(links[-1].place, Runtime) or not all(link.compared_running for link in links):
             continue
         if not _is_declared(intent.tree, path):
             continue
+        effect = _strategy_effect(intent, Situation(path, before, after, intent.live, running))
         sensitive = any(link.secret for link in links)
-        found.append(FieldChange(path, before, after, Impact.NEXT_BOOT, sensitive=sensitive))
+        found.append(FieldChange(path, before, after, effect.impact, sensitive=sensitive))
     return tuple(found)
+
+
+FOLLOWED = frozenset({("vcpus", "current"), ("memory", "current")})
+"""Fields that a running guest follows in its own time."""
+
+
+def waits_for_guest(field: FieldChange) -> bool:
+    """Whether a pending field waits for the guest to follow, rather than for a restart."""
+    return field.path in FOLLOWED and field.impact is Impact.LIVE
 
 
 def _is_declared(tree: Tree, path: Path) -> bool:
@@ -123,11 +133,8 @@ def _effect(
     links = chain(intent.model, path)
     if isinstance(links[-1].place, Runtime):
         return _runtime_effect(links[-1].place.name, path, before, after, facts)
-    strategy = strategy_of(intent.model, path, added=before is None, removed=after is None)
-    if strategy is None:
-        return Effect(Impact.NEXT_BOOT)
     situation = Situation(path, before, after, intent.live or {}, running, intent.tree, facts)
-    effect = strategy(situation)
+    effect = _strategy_effect(intent, situation)
     record = intent.record
     if (
         record is not None
@@ -137,6 +144,17 @@ def _effect(
     ):
         return Effect(Impact.NEXT_BOOT)
     return effect
+
+
+def _strategy_effect(intent: Intent, situation: Situation) -> Effect:
+    """What the declaration says of a change of an active object."""
+    strategy = strategy_of(
+        intent.model,
+        situation.path,
+        added=situation.before is None,
+        removed=situation.after is None,
+    )
+    return Effect(Impact.NEXT_BOOT) if strategy is None else strategy(situation)
 
 
 RUNNING_KINDS = (Kind.DOMAIN, Kind.NETWORK)

@@ -37,7 +37,7 @@ from kvmplan.plan.change import (
     Unlisted,
 )
 from kvmplan.plan.checks import Conflicts, check_references
-from kvmplan.plan.fields import NOTHING, Compared, compare, pending, running_tree
+from kvmplan.plan.fields import NOTHING, Compared, compare, pending, running_tree, waits_for_guest
 from kvmplan.plan.guards import Scene, refusals
 from kvmplan.plan.intent import Intent, intend, is_claimed
 from kvmplan.plan.members import released
@@ -50,9 +50,6 @@ from kvmplan.spec.desired import Desired
 
 Complete = Callable[[str, Inventory, frozenset[str]], Inventory]
 """Host name, inventory, pools -> the inventory with all domains and these pools' volumes read."""
-
-WAITING = frozenset({("vcpus", "current"), ("memory", "current")})
-"""Fields that a running guest follows in its own time."""
 
 PAUSED_BY = {"ioerror": "an I/O error", "watchdog": "its watchdog", "crashed": "a crash inside"}
 """libvirt's reasons for a pause, in words."""
@@ -215,7 +212,7 @@ class Planner:
             touched = {change.path for change in compared.changes}
             fields = tuple(field for field in fields if field.path not in touched)
         for waiting in (False, True):
-            part = tuple(field for field in fields if (field.path in WAITING) is waiting)
+            part = tuple(field for field in fields if waits_for_guest(field) is waiting)
             if part:
                 self._pending.append(Pending(address, part, waiting))
 

@@ -98,12 +98,12 @@ def test_doctor_groups_by_layer_and_ends_with_what_to_do() -> None:
         Finding("libvirt", True, "libvirt-python 9.0.0"),
     ]
     assert doctor_text(findings) == (
-        "kvm\n"
+        "KVM\n"
         "  ok hardware acceleration works\n"
         "libvirt\n"
         "  !! libvirtd does not answer\n"
         "  ok libvirt-python 9.0.0\n"
-        "qemu\n"
+        "QEMU\n"
         "  -- not looked at: libvirt does not answer\n"
         "\n"
         "What to do:\n"

@@ -1,0 +1,166 @@
+"""The contract of the command line that needs no host: usage, spelling, refusals, `init`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kvmplan import __version__
+from kvmplan.cli import run, two_dashes
+from kvmplan.cli.group import COMMANDS
+
+USAGE_ERRORS = [
+    ["plna"],
+    ["plan", "--foo"],
+    ["plan", "a", "b"],
+    ["plan", "--color", "pink"],
+    ["plan", "--parallelism", "0"],
+    ["plan", "--detailed-exitcode=x"],
+    ["plan", "--target"],
+    ["apply", "--auto-approve", "--lock-timeout", "5"],
+    ["validate", "--nope"],
+    ["force-unlock"],
+    ["--nope"],
+]
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KVMPLAN_TRACEBACK", raising=False)
+
+
+@pytest.mark.parametrize("arguments", USAGE_ERRORS, ids=" ".join)
+def test_usage_errors_exit_1(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Error: " in err
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=" ".join)
+def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*command, "--help"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith("Usage: kvmplan")
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    listed = capsys.readouterr().out.partition("Commands:")[2]
+    assert [line.split()[0] for line in listed.splitlines() if line.strip()] == list(COMMANDS)
+
+
+def test_a_mistyped_command_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plna"]) == 1
+    assert "no such command 'plna'; did you mean 'plan'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["plan", "-detailed-exitcode"], ["plan", "--detailed-exitcode"]),
+        (["plan", "-target=domain.web"], ["plan", "--target=domain.web"]),
+        (["plan", "-h"], ["plan", "-h"]),
+        (["plan", "--json"], ["plan", "--json"]),
+        (["plan", "--", "-dir"], ["plan", "--", "-dir"]),
+        (["plan", "-"], ["plan", "-"]),
+        (["plan", "--target", "-1"], ["plan", "--target", "-1"]),
+    ],
+)
+def test_single_dashes(given: list[str], meant: list[str]) -> None:
+    assert two_dashes(given) == meant
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["version"]) == 0
+    assert capsys.readouterr().out.startswith(f"kvmplan {__version__}\n")
+    assert run(["version", "-json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kvmplan_version"] == __version__
+
+
+@pytest.mark.parametrize("command", ["apply", "destroy"])
+def test_without_a_terminal_apply_refuses_before_anything_else(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.yaml").write_text("domains: [")
+    assert run([command, "broken.yaml", "--connect", "qemu+tcp://192.0.2.1/system"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "KVP640" in err
+    assert "broken.yaml" not in err
+
+
+def test_apply_as_json_needs_its_approval_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["apply", "--json"]) == 1
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [e["diagnostic"]["code"] for e in events if e["type"] == "diagnostic"] == ["KVP640"]
+
+
+@pytest.mark.parametrize("command", ["plan", "validate"])
+def test_no_specs(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command]) == 1
+    assert "error[KVP100]" in capsys.readouterr().err
+
+
+def test_several_hosts_and_connect_exclude_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "stack:\n  name: lab\n  uid: 0d9f3c1e-6c1f-4c4f-9a53-0f6a8a3a2b11\n"
+        "  hosts: {kvm1: {uri: 'test:///default'}}\n"
+    )
+    assert run(["plan", "a.yaml", "--connect", "test:///default"]) == 1
+    err = capsys.readouterr().err
+    assert "error[KVP511]" in err
+    assert "a.yaml:4:11" in err
+
+
+class TestInit:
+    @pytest.mark.parametrize("name", ["shop", "123", "on", "null", "1e3", "Über Straße", "a--b"])
+    def test_what_it_makes_is_valid(
+        self, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run(["init", name]) == 0
+        assert run(["validate", f"{name}/specs"]) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        assert out.splitlines()[-1] == "Valid: 4 resources in 2 files."
+
+    def test_every_stack_has_its_own_uid(self, tmp_path: Path) -> None:
+        assert run(["init", "a"]) == 0
+        assert run(["init", "b"]) == 0
+        texts = {(tmp_path / name / "specs" / "stack.yaml").read_text() for name in "ab"}
+        uids = {line for text in texts for line in text.splitlines() if "uid:" in line}
+        assert len(uids) == 2
+
+    def test_it_avoids_what_libvirt_itself_uses(self, tmp_path: Path) -> None:
+        assert run(["init"]) == 0
+        text = (tmp_path / "specs" / "example.yaml").read_text()
+        lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+        assert not any("192.168.122." in line or "virbr0" in line for line in lines)
+        assert "  default:" not in lines
+
+    def test_it_never_overwrites(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        old = tmp_path / "specs" / "deep" / "mine.yml"
+        old.parent.mkdir(parents=True)
+        old.write_text("mine")
+        assert run(["init"]) == 1
+        assert "error[KVP160]" in capsys.readouterr().err
+        assert [path.name for path in (tmp_path / "specs").rglob("*.y*ml")] == ["mine.yml"]
+        assert old.read_text() == "mine"
+
+    def test_a_place_that_cannot_be_written_is_said(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "file").write_text("")
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "specs").write_text("")
+        assert run(["init", "folder"]) == 1
+        assert "error[KVP161]" in capsys.readouterr().err

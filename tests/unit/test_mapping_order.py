@@ -1,0 +1,135 @@
+"""New nodes stand where libvirt's own schemas want them, at birth and in real documents."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import etree
+
+from kvmplan.address import Kind
+from kvmplan.diff import diff
+from kvmplan.kinds import MODELS
+from kvmplan.mapping.document import parse, serialise
+from kvmplan.mapping.lens import patch, read
+from kvmplan.mapping.model import declared
+from tests.laws.documents import NAMES, Lens, kind_of, text_of
+
+SCHEMAS = Path("/usr/share/libvirt/schemas")
+RNG = {
+    Kind.NETWORK: "network.rng",
+    Kind.POOL: "storagepool.rng",
+    Kind.VOLUME: "storagevol.rng",
+    Kind.DOMAIN: "domain.rng",
+}
+MAC = "52:54:00:aa:00:01"
+FULL: dict[Kind, dict[str, Any]] = {
+    Kind.NETWORK: {
+        "forward": {"mode": "nat", "nat": {"addresses": "192.0.2.1-192.0.2.9", "ports": "1-9"}},
+        "bridge": {"name": "br7", "stp": True, "delay": 1, "zone": "z"},
+        "mac": MAC, "mtu": 1400, "domain": {"name": "d", "local_only": True},
+        "vlan": (4,), "port_isolated": True,
+        "dns": {
+            "enable": True,
+            "forwarders": {"9.9.9.9": {"address": "9.9.9.9"}},
+            "hosts": {"10.9.0.2": {"ip": "10.9.0.2", "names": ("a", "b")}},
+            "txt": {"t": {"name": "t", "value": "v"}},
+            "srv": {"s": {"service": "s", "protocol": "tcp"}},
+        },
+        "ips": {
+            "10.9.0.1/24": {
+                "address": "10.9.0.1/24",
+                "dhcp": {
+                    "bootp": {"file": "f"},
+                    "hosts": {MAC: {"mac": MAC, "ip": "10.9.0.3"}},
+                    "ranges": {"10.9.0.4-10.9.0.5": {"range": "10.9.0.4-10.9.0.5"}},
+                },
+                "tftp": "/srv/tftp",
+            },
+            "fd00::1/64": {"address": "fd00::1/64"},
+        },
+        "routes": {"10.8.0.0/16": {"to": "10.8.0.0/16", "via": "10.9.0.9", "metric": 2}},
+        "portgroups": {"p": {"name": "p", "default": True, "vlan": (3,)}},
+    },
+    Kind.POOL: {"path": "/p", "permissions": {"mode": "0711", "owner": 0, "group": 0, "label": "l"}},
+    Kind.VOLUME: {
+        "capacity": 1 << 30, "allocation": 0, "format": "qcow2",
+        "permissions": {"mode": "0600", "owner": 0, "group": 0},
+        "backing": {"volume": "vms/base"},
+    },
+    Kind.DOMAIN: {
+        "type": "qemu", "title": "t", "description": "d", "metadata": {"urn:a": "<x/>"},
+        "memory": {"maximum": 2 << 30, "current": 1 << 30},
+        "vcpus": {"maximum": 4, "current": 2, "topology": {"sockets": 1, "cores": 4, "threads": 1},
+                  "pinning": {"0": "0-1"}},
+        "kernel": {"image": "/k", "initrd": "/i", "cmdline": "c"}, "boot": ("hd", "network"),
+        "cpu": {"mode": "custom", "model": "EPYC", "features": {"vmx": "disable"}},
+        "disks": {
+            "vda": {"target": "vda", "volume": "vms/a", "cache": "none", "serial": "s"},
+            "sda": {"target": "sda", "device": "cdrom", "bus": "sata", "file": "/x.iso"},
+            "vdb": {"target": "vdb", "block": "/dev/sdb", "shareable": True, "io": "native"},
+            "vdc": {"target": "vdc", "network": "rbd:pool/image"},
+        },
+        "interfaces": {
+            "a": {"mac": MAC, "network": "lan", "model": "virtio", "link": "down", "mtu": 1400,
+                  "filter": "f"},
+            "b": {"mac": "52:54:00:aa:00:02", "direct": {"dev": "eth0", "mode": "bridge"}},
+            "c": {"mac": "52:54:00:aa:00:03", "user": True},
+        },
+        "console": True, "agent": True, "tpm": {"version": "2.0", "model": "tpm-crb"},
+        "graphics": {"vnc": {"type": "vnc", "listen": "127.0.0.1", "port": 5901}},
+        "video": "virtio", "memballoon": "virtio", "rng": "/dev/urandom",
+    },
+}  # fmt: skip
+
+
+@cache
+def schema(kind: Kind) -> etree.RelaxNG:
+    return etree.RelaxNG(etree.parse(str(SCHEMAS / RNG[kind])))
+
+
+def valid(kind: Kind, text: str) -> None:
+    rules = schema(kind)
+    assert rules.validate(etree.fromstring(text)), str(rules.error_log)[:2000]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_newborn_documents_are_valid(kind: Kind) -> None:
+    desired = declared(MODELS[kind].model_validate(FULL[kind], context={"live": True}))
+    there = Lens(kind, parse(text_of(kind.value)), desired)
+    there.patch(there.differences())
+    valid(kind, serialise(there.root))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_field_goes_into_real_documents(name: str) -> None:
+    """One top-level field at a time, in reverse order of the declarations: the harder one."""
+    kind = kind_of(name)
+    if kind in (Kind.POOL, Kind.VOLUME):
+        return
+    full = declared(MODELS[kind].model_validate(FULL[kind], context={"live": True}))
+    there = Lens(kind, parse(text_of(name)), full)
+    for field in reversed(list(full)):
+        want = {field: full[field]}
+        changes = diff(read(there.model, there.root, there.context, want), want)
+        edits = [(path, after) for path, _, after in changes if after is not None]
+        patch(there.model, there.root, edits, there.context, want)
+    valid(kind, serialise(there.root))
+
+
+@pytest.mark.parametrize(
+    ("before", "path", "value", "tags"),
+    [
+        ("<ip address='10.9.0.1' prefix='24'><dhcp/></ip>", ("tftp",), "/t", "tftp dhcp"),
+        (
+            "<ip address='10.9.0.1' prefix='24'><dhcp><host/><bootp/></dhcp></ip>",
+            ("dhcp", "ranges"),
+            {"10.9.0.2-10.9.0.3": {"range": "10.9.0.2-10.9.0.3"}},
+            "dhcp range host bootp",
+        ),
+    ],
+)
+def test_the_order_of_an_address(before: str, path: Any, value: Any, tags: str) -> None:
+    there = Lens(Kind.NETWORK, parse(f"<network><name>n</name>{before}</network>"), {})
+    there.patch([(("ips", "10.9.0.1/24", *path), None, value)])
+    assert [node.tag for node in there.root.find("ip").iter()][1:] == tags.split()

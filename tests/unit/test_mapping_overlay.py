@@ -1,0 +1,61 @@
+"""Overlays: which element meets which."""
+
+import pytest
+
+from kvmplan.mapping.document import parse, serialise
+from kvmplan.mapping.overlay import merge, satisfied
+
+
+@pytest.mark.parametrize(
+    ("document", "fragment", "merged"),
+    [
+        ("<d><a>1</a></d>", "<d><a>2</a></d>", "<d><a>2</a></d>"),
+        ("<d a='1' b='2'/>", "<d b='3'/>", '<d a="1" b="3"/>'),
+        ("<d><a>1</a></d>", "<d>\n <a/>\n</d>", "<d><a>1</a></d>"),
+        ("<domain><memory>1</memory></domain>", "<domain><memory unit='M'>2</memory></domain>",
+         '<domain><memory unit="M">2</memory></domain>'),
+        ("<devices><disk><target dev='a'/></disk><disk><target dev='b'/></disk></devices>",
+         "<devices><disk><target dev='b'/><serial>s</serial></disk></devices>",
+         '<devices><disk><target dev="a"/></disk>'
+         '<disk><target dev="b"/><serial>s</serial></disk></devices>'),
+        ("<devices><disk><target dev='a'/></disk><x/></devices>",
+         "<devices><disk><target dev='b'/></disk></devices>",
+         '<devices><disk><target dev="a"/></disk><disk><target dev="b"/></disk><x/></devices>'),
+        ("<devices><controller type='usb' index='0'/></devices>",
+         "<devices><controller type='scsi' index='0' model='m'/></devices>",
+         '<devices><controller type="usb" index="0"/>'
+         '<controller type="scsi" index="0" model="m"/></devices>'),
+        ("<devices><hostdev type='pci'><source bus='1'/></hostdev></devices>",
+         "<devices><hostdev type='pci'><source bus='2'/></hostdev></devices>",
+         '<devices><hostdev type="pci"><source bus="1"/></hostdev>'
+         '<hostdev type="pci"><source bus="2"/></hostdev></devices>'),
+        ("<devices><memballoon model='virtio'/></devices>",
+         "<devices><memballoon model='none'/></devices>",
+         '<devices><memballoon model="none"/></devices>'),
+        ("<devices><disk><alias name='ua-x'/></disk></devices>",
+         "<devices><disk><alias name='ua-x'/><serial>s</serial></disk></devices>",
+         '<devices><disk><alias name="ua-x"/><serial>s</serial></disk></devices>'),
+        ("<commandline><arg value='-device'/><arg value='z'/></commandline>",
+         "<commandline><arg value='-device'/><arg value='x'/><arg value='-device'/></commandline>",
+         '<commandline><arg value="-device"/><arg value="z"/><arg value="x"/>'
+         '<arg value="-device"/></commandline>'),
+        ("<os><boot dev='hd'/></os>", "<os><boot dev='cdrom'/></os>",
+         '<os><boot dev="hd"/><boot dev="cdrom"/></os>'),
+        ("<d><!--kept--></d>", "<d><!--not ours--><a/></d>", "<d><!--kept--><a/></d>"),
+    ],
+)  # fmt: skip
+def test_merge(document: str, fragment: str, merged: str) -> None:
+    root, overlay = parse(document), parse(fragment)
+    assert satisfied(root, overlay) is (serialise(parse(document)) == merged)
+    merge(root, overlay)
+    assert serialise(root) == merged
+    assert satisfied(root, overlay)
+    merge(root, overlay)
+    assert serialise(root) == merged
+
+
+def test_foreign_namespaces_meet_whatever_their_prefix() -> None:
+    root = parse("<d xmlns:q='urn:q'><q:x a='1'/></d>")
+    overlay = parse("<d xmlns:p='urn:q'><p:x a='1'/></d>")
+    assert satisfied(root, overlay)
+    assert not satisfied(root, parse("<d><x a='1'/></d>"))
