@@ -1,1 +1,1 @@
-"""Apply executes a plan's steps through the `Host` port: in parallel where the graph allows, and no others."""
+"""Apply carries out a plan's steps, and no others, through the `Host` port."""

@@ -1,4 +1,4 @@
-"""Events: what an apply tells its views. A closed union; views match on it and end with `assert_never`."""
+"""Events: what an apply tells its views. A closed union; views end with `assert_never`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True)
 class ChangeFinished:
-    """A resource is done, read again and found as wanted. `notes`: what waits for a restart or the guest."""
+    """A resource is done and found as wanted. `notes`: what waits for a restart or the guest."""
 
     change: Change
     seconds: float

@@ -17,7 +17,6 @@ from kvmplan.mapping.impact import Impact
 from kvmplan.plan.change import Action, Change, Step
 from kvmplan.plan.intent import Intent
 
-
 SECONDS_A_LOOK_HOLDS = 0.1
 
 

@@ -1,6 +1,6 @@
 """The port: what plan and apply may ask of a host. `kvmplan.host` implements it with libvirt.
 
-`Reader` has no verbs: what plans cannot write. `Host` adds them. Every method raises `HostError` only.
+`Reader` has no verbs: what plans cannot write. `Host` adds them. Methods raise `HostError` only.
 """
 
 from __future__ import annotations

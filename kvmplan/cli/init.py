@@ -13,7 +13,7 @@ from kvmplan.diagnostics import fail
 STACK = """\
 # What this repository owns on a host is owned in this name. The uid was made once; keep it.
 stack:
-  name: {name}
+  name: {stack}
   uid: {uid}
 """
 
@@ -63,7 +63,16 @@ def init(directory: str) -> None:
         )
     uid = uuid.uuid4()
     name = re.sub(r"[^a-z0-9-]+", "-", folder.resolve().name.lower()).strip("-") or "stack"
-    values = {"name": name[:40], "uid": uid, "short": uid.hex[:6], "octet": uid.bytes[0] % 200 + 20}
+    name = name[:40].rstrip("-")
+    # A folder may be called 2024 or null: that is a name too, and YAML must see it as a text.
+    stack = name if name[0].isalpha() and name not in ("null", "true", "false") else f'"{name}"'
+    values = {
+        "stack": stack,
+        "name": name,
+        "uid": uid,
+        "short": uid.hex[:6],
+        "octet": uid.bytes[0] % 200 + 20,
+    }
     try:
         specs.mkdir(parents=True, exist_ok=True)
         for file, text in (("stack.yaml", STACK), ("example.yaml", EXAMPLE)):

@@ -109,7 +109,7 @@ VARIABLE: Schema = {
     "type": "object",
     "properties": {
         "type": {
-            "enum": "string integer number boolean size duration list map".split(),
+            "enum": ["string", "integer", "number", "boolean", "size", "duration", "list", "map"],
             "description": "Its type; by default that of its default.",
         },
         "default": {"description": "Its value where none is given."},

@@ -1,6 +1,7 @@
 """Update strategies: how a field's change reaches its object, and whom it disturbs.
 
-A strategy leads from a `Situation` to an `Effect`, so it can depend on values and on the host. It speaks of *active* objects; on an inactive one every change is written to its definition.
+A strategy leads from a `Situation` to an `Effect`, so it can depend on values and on the host. It
+speaks of *active* objects; on an inactive one every change is written to its definition.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class Strategy:
     describe: str
 
     def __call__(self, situation: Situation) -> Effect:
+        """Decide."""
         return self.decide(situation)
 
 

@@ -13,7 +13,16 @@ from lxml import etree
 
 from kvmplan.address import LOCAL, Address, Kind
 from kvmplan.apply.port import HostError, Lock, Vanished
-from kvmplan.inventory import Claims, GuestFacts, HostFacts, Inventory, LockInfo, Record, State, Wanted
+from kvmplan.inventory import (
+    Claims,
+    GuestFacts,
+    HostFacts,
+    Inventory,
+    LockInfo,
+    Record,
+    State,
+    Wanted,
+)
 from kvmplan.kinds.models import MODELS
 from kvmplan.kinds.skeletons import skeletons
 from kvmplan.kinds.verbs import Verb
@@ -184,9 +193,7 @@ class FakeHost:
             edit(root)
             thing.running = etree.tostring(root, encoding="unicode")
 
-    def lock(
-        self, stack_uid: str, operation: str, timeout: float
-    ) -> AbstractContextManager[Lock]:
+    def lock(self, stack_uid: str, operation: str, timeout: float) -> AbstractContextManager[Lock]:
         return nullcontext(FakeLock())
 
     def force_unlock(self, lock_id: str) -> bool:
@@ -295,7 +302,7 @@ def _key(node: Any) -> Any:
 
 
 def desired(resources: Mapping[str, Mapping[str, Any]], **lifecycles: Lifecycle) -> Desired:
-    """What specs would say: ``KIND.NAME`` (``HOST:KIND.NAME``) -> fields in their normalised form."""
+    """What specs would say: ``[HOST:]KIND.NAME`` -> fields in their normalised form."""
     from kvmplan.address import parse_address
 
     found = {}
@@ -308,16 +315,12 @@ def desired(resources: Mapping[str, Mapping[str, Any]], **lifecycles: Lifecycle)
             if binding.ref is not None and isinstance(value, str)
         )
         lifecycle = lifecycles.get(address.leaf, Lifecycle())
-        found[address] = Resource(
-            address, model, frozenset(), None, {}, lifecycle, (), references
-        )
+        found[address] = Resource(address, model, frozenset(), None, {}, lifecycle, (), references)
     stack = Stack("lab", STACK, {}, False, 10, 25, None)
     return Desired(stack, found, ())
 
 
-def planned(
-    wanted: Desired, *hosts: FakeHost, options: PlanOptions | None = None
-) -> Planned:
+def planned(wanted: Desired, *hosts: FakeHost, options: PlanOptions | None = None) -> Planned:
     """The plan that leads the hosts to what is wanted."""
     everything = Wanted(frozenset(wanted.resources), stack_uid=STACK)
     inventories = {host.name: host.inventory(everything) for host in hosts}

@@ -159,8 +159,8 @@ def test_a_lost_connection_ends_all_work_on_that_host() -> None:
 
 
 def test_a_lost_lock_stops_before_the_next_write() -> None:
-    host = FakeHost(before=lambda verb, address: time.sleep(SECONDS_A_LOOK_HOLDS))
-    finished, events = run(LAB, host, locks={"local": FakeLock(looks=3)}, parallelism=1)
+    host = FakeHost(before=lambda verb, address: time.sleep(SECONDS_A_LOOK_HOLDS * 1.1))
+    finished, events = run(LAB, host, locks={"local": FakeLock(looks=2)}, parallelism=1)
     assert len(host.calls) == 2
     (failure,) = [event for event in events if isinstance(event, ChangeFailed)]
     assert failure.diagnostic.code == "KVP402"
@@ -228,7 +228,9 @@ def test_a_plan_without_changes_writes_nothing() -> None:
 def test_hosts_work_side_by_side() -> None:
     both = threading.Barrier(2, timeout=10)
     hosts = [FakeHost(name, before=lambda verb, address: both.wait()) for name in ("a", "b")]
-    wanted = desired({f"{host.name}:network.lan": {"active": False, "autostart": False} for host in hosts})
+    wanted = desired(
+        {f"{host.name}:network.lan": {"active": False, "autostart": False} for host in hosts}
+    )
     plan = planned(wanted, *hosts)
     finished = apply(plan, {host.name: host for host in hosts}, {}, lambda event: None)
     assert finished.added == 2

@@ -145,9 +145,7 @@ class TestInit:
         assert not any("192.168.122." in line or "virbr0" in line for line in lines)
         assert "  default:" not in lines
 
-    def test_it_never_overwrites(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_it_never_overwrites(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         old = tmp_path / "specs" / "deep" / "mine.yml"
         old.parent.mkdir(parents=True)
         old.write_text("mine")

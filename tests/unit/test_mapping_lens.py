@@ -197,19 +197,22 @@ def put(text: str, *edits: Any, desired: Any = None) -> str:
             '<b><channel><target name="spice"/></channel>'
             '<channel type="unix"><target name="agent"/></channel></b>',
         ),
-        ("here.first", "1", "<b><second>2</second></b>", "<b><first>1</first><second>2</second></b>"),
+        ("here.first", "1", "<b><second>2</second></b>",
+         "<b><first>1</first><second>2</second></b>"),
         ("here", None, "<b><first>1</first><x/></b>", "<b><x/></b>"),
         ("sub.second", "2", "<b/>", "<b><sub><second>2</second></sub></b>"),
         ("sub", None, "<b><sub><x/></sub></b>", "<b/>"),
         ("device", {}, "<b/>", '<b><device made="yes"/></b>'),
         ("device.first", "1", "<b/>", '<b><device made="yes"><first>1</first></device></b>'),
         ("video", "qxl", "<b/>", '<b><video><model type="qxl"/></video></b>'),
-        ("video", "qxl", "<b><video><a/></video></b>", '<b><video><a/><model type="qxl"/></video></b>'),
+        ("video", "qxl", "<b><video><a/></video></b>",
+         '<b><video><a/><model type="qxl"/></video></b>'),
         ("pins", {"1": "0-3"}, "<b/>", '<b><tune><pin cpu="1" set="0-3"/></tune></b>'),
         ("pins.1", None, "<b><tune><pin cpu='1' set='0'/></tune></b>", "<b/>"),
         ("pins.1", "2", "<b><tune><pin cpu='1' set='0' k='v'/></tune></b>",
          '<b><tune><pin cpu="1" set="2" k="v"/></tune></b>'),
-        ("pins", None, "<b><tune><pin cpu='1' set='0'/><x/></tune></b>", "<b><tune><x/></tune></b>"),
+        ("pins", None, "<b><tune><pin cpu='1' set='0'/><x/></tune></b>",
+         "<b><tune><x/></tune></b>"),
         ("pair", "1-2", "<b/>", '<b><pair a="1" b="2"/></b>'),
         ("password", SecretText("p"), "<b/>", '<b passwd="p"/>'),
         ("active", False, "<b/>", "<b/>"),
@@ -230,7 +233,8 @@ def test_written(field: str, value: Any, before: str, after: str) -> None:
         ("<b/>", {"title": "x", "order": ("hd",)}, {"title": None, "order": None}),
         ("<b/>", {"order": ()}, {"order": ()}),
         ("<b/>", {"link": "up"}, {"link": "up"}),
-        ("<b/>", {"link": None, "console": None, "pins": None}, dict.fromkeys(("link", "console", "pins"))),
+        ("<b/>", {"link": None, "console": None, "pins": None},
+         dict.fromkeys(("link", "console", "pins"))),
         ("<b/>", {"here": None, "device": {}}, {"here": None, "device": None}),
         ("<b><first>1</first></b>", {"here": None}, {"here": {"first": "1"}}),
         ("<b><n>many</n></b>", {"top": 2}, {"top": "many"}),
@@ -373,4 +377,4 @@ def test_parse_says_where() -> None:
     with pytest.raises(ValueError, match="line 2"):
         parse("<a>\n<b></a>")
     bomb = "<!DOCTYPE a [<!ENTITY e SYSTEM 'file:///etc/hostname'>]><a>&e;</a>"
-    assert not (parse(bomb).text or "")
+    assert parse(bomb).text in (None, "")

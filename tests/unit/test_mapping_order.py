@@ -51,7 +51,7 @@ FULL: dict[Kind, dict[str, Any]] = {
         "routes": {"10.8.0.0/16": {"to": "10.8.0.0/16", "via": "10.9.0.9", "metric": 2}},
         "portgroups": {"p": {"name": "p", "default": True, "vlan": (3,)}},
     },
-    Kind.POOL: {"path": "/p", "permissions": {"mode": "0711", "owner": 0, "group": 0, "label": "l"}},
+    Kind.POOL: {"path": "/p", "permissions": {"mode": "0711", "owner": 0, "label": "l"}},
     Kind.VOLUME: {
         "capacity": 1 << 30, "allocation": 0, "format": "qcow2",
         "permissions": {"mode": "0600", "owner": 0, "group": 0},

@@ -1,0 +1,212 @@
+"""Whose an object is: what kvmplan takes over, leaves alone, refuses to touch, and who may write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import libvirt
+import pytest
+
+from kvmplan.host import open_host
+from tests.integration.support import (
+    NOTHING_APPLIED,
+    Stack,
+    connection,
+    idle_domain,
+    kvmplan,
+    network,
+    stack,
+    subnet,
+)
+from tests.privatehost import PrivateHost
+
+FOREIGN_DOMAIN = """<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory>
+<vcpu>1</vcpu><os><type arch='x86_64' machine='q35'>hvm</type></os><devices>{devices}</devices>
+</domain>"""
+FOREIGN_NETWORK = "<network><name>{name}</name></network>"
+
+
+@pytest.fixture
+def conn(private_host: PrivateHost) -> Iterator[libvirt.virConnect]:
+    with connection(private_host) as opened:
+        yield opened
+
+
+@pytest.fixture
+def owner(private_host: PrivateHost, tmp_path: Path) -> Iterator[Stack]:
+    """A stack with a network, a pool, a volume and a stopped domain."""
+    with stack(tmp_path, private_host) as made:
+        tag = made.tag
+        made.specs |= {
+            "networks": {tag: network(subnet())},
+            "pools": {tag: {"path": str(tmp_path / "pool")}},
+            "volumes": {f"{tag}/disk.qcow2": {"capacity": "8MiB"}},
+            "domains": {
+                tag: idle_domain(
+                    disks={"vda": f"{tag}/disk.qcow2"}, interfaces={"lan": {"network": tag}}
+                )
+            },
+        }
+        yield made
+
+
+def beside(made: Stack, **specs: object) -> Stack:
+    """Another stack on the same host that names the same objects."""
+    other = Stack(made.directory, made.host, dict(specs))
+    other.specs["stack"]["name"] = "other"
+    return other
+
+
+def claims(conn: libvirt.virConnect, uid: str) -> dict[str, object]:
+    """What a stack has claimed, by address."""
+    for secret in conn.listAllSecrets():
+        if secret.usageID() == f"kvmplan/claims/{uid}":
+            text = secret.XMLDesc().partition("<description>")[2].partition("</description>")[0]
+            found: dict[str, object] = json.loads(text.replace("&quot;", '"'))
+            return found
+    return {}
+
+
+def test_a_strangers_equal_object_is_left_alone(
+    private_host: PrivateHost, conn: libvirt.virConnect, tmp_path: Path
+) -> None:
+    with stack(tmp_path, private_host) as made:
+        stranger = conn.networkDefineXML(FOREIGN_NETWORK.format(name=made.tag))
+        stranger.create()
+        stranger.setAutostart(True)
+        made.specs["networks"] = {made.tag: {"forward": "none"}}
+        try:
+            planned = made.in_sync()
+            assert "Unowned" in planned.out
+            assert made.apply().last == NOTHING_APPLIED
+            assert claims(conn, made.uid) == {}
+            assert made.destroy().last == NOTHING_APPLIED
+            assert stranger.isActive()
+        finally:
+            stranger.destroy()
+            stranger.undefine()
+
+
+def test_a_strangers_different_object_needs_adopt(
+    private_host: PrivateHost, conn: libvirt.virConnect, tmp_path: Path
+) -> None:
+    with stack(tmp_path, private_host) as made:
+        xml = FOREIGN_DOMAIN.format(name=made.tag, devices="")
+        stranger = conn.defineXML(xml.replace("<memory", "<title>theirs</title><memory"))
+        made.specs["domains"] = {made.tag: {"title": "ours"}}
+        refused = made.plan()
+        assert refused.code == 1
+        assert "KVP220" in refused.err
+        assert "--adopt" in refused.err
+        assert made.apply(code=1).code == 1
+        assert "theirs" in stranger.XMLDesc()
+
+        adopted = made.plan("--adopt")
+        assert adopted.last == "Plan: 0 to add, 1 to change, 0 to destroy.", str(adopted)
+        made.apply("--adopt")
+        made.in_sync()
+        mine = conn.lookupByName(made.tag)
+        assert mine.UUIDString() == stranger.UUIDString()
+        assert "<title>ours</title>" in mine.XMLDesc()
+
+
+def test_an_equal_object_is_adopted_when_asked(
+    private_host: PrivateHost, conn: libvirt.virConnect, tmp_path: Path
+) -> None:
+    with stack(tmp_path, private_host) as made:
+        conn.defineXML(FOREIGN_DOMAIN.format(name=made.tag, devices=""))
+        made.specs["domains"] = {made.tag: {"memory": "64MiB"}}
+        assert "Unowned" in made.in_sync().out
+        made.apply("--adopt")
+        assert "Unowned" not in made.in_sync().out
+        assert f"domain.{made.tag}" in json.dumps(claims(conn, made.uid))
+
+
+def test_another_stacks_object_is_never_taken(owner: Stack, conn: libvirt.virConnect) -> None:
+    owner.apply()
+    other = beside(owner, domains={owner.tag: {"title": "mine now"}})
+    for flags in ((), ("--adopt",)):
+        refused = other.plan(*flags)
+        assert refused.code == 1, str(refused)
+        assert "KVP221" in refused.err
+        assert owner.tag in refused.err
+    assert other.run("destroy", "--auto-approve").last == NOTHING_APPLIED
+    owner.in_sync()
+    assert claims(conn, other.uid) == {}
+
+
+def test_lost_claims_make_objects_unowned(owner: Stack, conn: libvirt.virConnect) -> None:
+    owner.apply()
+    lost = next(s for s in conn.listAllSecrets() if s.usageID() == f"kvmplan/claims/{owner.uid}")
+    lost.undefine()
+    planned = owner.in_sync()
+    assert "Unowned" in planned.out
+    assert owner.destroy().last == NOTHING_APPLIED
+    assert conn.lookupByName(owner.tag).isActive() == 0
+    owner.domains[owner.tag]["title"] = "edited"
+    refused = owner.plan()
+    assert (refused.code, "KVP220" in refused.err) == (1, True), str(refused)
+    owner.apply("--adopt")
+    owner.in_sync()
+    assert "Unowned" not in owner.plan().out
+
+
+def test_what_strangers_use_is_not_destroyed(owner: Stack, conn: libvirt.virConnect) -> None:
+    owner.apply()
+    nic = f"<interface type='network'><source network='{owner.tag}'/></interface>"
+    name = f"{owner.tag}-stranger"
+    stranger = conn.defineXML(FOREIGN_DOMAIN.format(name=name, devices=nic))
+    refused = owner.destroy(code=7)
+    assert "KVP212" in refused.err
+    assert f"domain.{name}" in refused.err
+    assert "Nothing was done." in refused.err
+    owner.in_sync()
+
+    path = owner.directory / "pool" / "disk.qcow2"
+    disk = (
+        "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+        f"<source file='{path}'/><target dev='vda' bus='virtio'/></disk>"
+    )
+    stranger = conn.defineXML(
+        FOREIGN_DOMAIN.format(name=name, devices=disk).replace(
+            "<memory", f"<uuid>{stranger.UUIDString()}</uuid><memory", 1
+        )
+    )
+    stranger.create()
+    refused = owner.destroy(code=7)
+    assert f"volume.{owner.tag}/disk.qcow2" in refused.err
+    assert f"domain.{name}" in refused.err
+    stranger.destroy()
+    stranger.undefine()
+    owner.in_sync()
+
+
+def test_a_held_lock_stops_apply_until_it_is_removed(
+    owner: Stack, private_host: PrivateHost
+) -> None:
+    holder = open_host(uri=private_host.uri)
+    try:
+        held = holder.lock(owner.uid, "a test", 0.0)
+        with held:
+            assert owner.plan().code == 2  # a plan takes none
+            refused = owner.apply(code=4)
+            assert "KVP401" in refused.err
+            assert held.info.id in refused.err
+            flags = ("--specs", str(owner.path), "--connect", private_host.uri)
+            (row,) = [
+                row
+                for row in json.loads(kvmplan("lock", "--json", *flags).out)
+                if row["stack_uid"] == owner.uid
+            ]
+            assert (row["id"], row["operation"]) == (held.info.id, "a test")
+            assert held.info.id in kvmplan("lock", *flags).out
+            assert kvmplan("force-unlock", held.info.id, *flags).code == 0
+            unknown = kvmplan("force-unlock", held.info.id, *flags)
+            assert (unknown.code, "KVP402" in unknown.err) == (1, True)
+            owner.apply()
+    finally:
+        holder.close()
+    owner.in_sync()
+    assert owner.uid not in kvmplan("lock", "--json", *flags).out

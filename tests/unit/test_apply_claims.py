@@ -1,0 +1,164 @@
+"""Claims while a plan is applied: a superset at every moment, exact at the end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from kvmplan.address import Address
+from kvmplan.apply.applier import apply
+from kvmplan.apply.events import ChangeFailed, Event
+from kvmplan.apply.port import HostError
+from kvmplan.diagnostics import Failure
+from kvmplan.inventory import Claims
+from kvmplan.kinds.verbs import Verb
+from kvmplan.plan.options import PlanOptions
+from kvmplan.spec.desired import Lifecycle
+from tests.unit.fakehost import FACTS, STACK, FakeHost, desired, planned
+
+Resources = dict[str, dict[str, Any]]
+LAB: Resources = {
+    "pool.vms": {"path": "/pools/vms"},
+    "volume.vms/a": {"capacity": "1GiB"},
+    "domain.web": {"disks": {"vda": {"target": "vda", "volume": "vms/a"}}},
+}
+BROKEN = HostError("no space left", code=38, name="VIR_ERR_SYSTEM_ERROR")
+
+
+def run(wanted: Resources, host: FakeHost, **lifecycles: Lifecycle) -> list[Event]:
+    events: list[Event] = []
+    apply(planned(desired(wanted, **lifecycles), host), {"local": host}, {}, events.append)
+    return events
+
+
+def phases(claims: Claims) -> dict[str, str]:
+    return {address: claim.phase for address, claim in claims.entries.items()}
+
+
+def test_everything_is_claimed_before_the_first_step() -> None:
+    host = FakeHost()
+    seen: list[dict[str, str]] = []
+
+    def look(verb: Verb, address: Address) -> None:
+        assert host.claims is not None
+        seen.append(phases(host.claims))
+
+    host.before = look
+    run(LAB, host)
+    assert seen[0] == dict.fromkeys(LAB, "creating")
+    first = host.claim_writes[0].entries
+    assert first["volume.vms/a"].key == ""
+    assert first["domain.web"].key == host.claim_writes[-1].entries["domain.web"].key
+    assert phases(host.claim_writes[-1]) == dict.fromkeys(LAB, "done")
+
+
+def test_a_volume_is_done_before_a_guest_can_write_into_it() -> None:
+    host = FakeHost()
+
+    def look(verb: Verb, address: Address) -> None:
+        if (verb, address.short) == (Verb.START, "domain.web"):
+            assert host.claims is not None
+            assert host.claims.entries["volume.vms/a"].phase == "done"
+
+    host.before = look
+    run(LAB, host)
+
+
+def test_claims_of_the_unmarked_say_what_was_applied() -> None:
+    host = FakeHost()
+    run(LAB, host)
+    assert host.claims is not None
+    entries = host.claims.entries
+    assert entries["volume.vms/a"].applied == {"capacity": 2**30}
+    assert entries["volume.vms/a"].key == "/pools/vms/a"
+    assert entries["domain.web"].applied is None
+
+
+def test_a_volume_whose_creation_was_cut_stays_torn() -> None:
+    host = FakeHost()
+
+    def cut(verb: Verb, address: Address) -> None:
+        if verb is Verb.CREATE_VOLUME:
+            host._new_volume(address, "<volume><name>a</name><target/></volume>")
+            raise BROKEN
+
+    host.before = cut
+    run(LAB, host)
+    assert host.claims is not None
+    assert host.claims.entries["volume.vms/a"].phase == "creating"
+    assert "domain.web" not in host.claims.entries, "it was never made"
+
+
+def test_what_could_not_be_made_is_not_claimed_in_the_end() -> None:
+    host = FakeHost(refuse={(Verb.CREATE_VOLUME, "volume.vms/a"): BROKEN})
+    run(LAB, host)
+    assert host.claims is not None
+    assert set(host.claims.entries) == {"pool.vms"}
+
+
+def test_a_replaced_object_is_claimed_anew_once_the_old_one_is_gone() -> None:
+    host = FakeHost()
+    run(LAB, host)
+    seen: list[str] = []
+
+    def look(verb: Verb, address: Address) -> None:
+        if address.short == "volume.vms/a":
+            assert host.claims is not None
+            seen.append(f"{verb} {host.claims.entries['volume.vms/a'].phase}")
+
+    host.before = look
+    options = PlanOptions(replace=("volume.*",), allow_data_loss=("volume.*",))
+    plan = planned(desired(LAB), host, options=options)
+    apply(plan, {"local": host}, {}, lambda event: None)
+    assert seen == ["delete-volume done", "create-volume creating"]
+
+
+def test_adoption_claims_and_protection_follows_the_specs() -> None:
+    host = FakeHost()
+    run(LAB, host)
+    host.claims = None
+    options = PlanOptions(adopt=True)
+    wanted = desired(LAB, vms=Lifecycle(prevent_destroy=True))
+    plan = planned(wanted, host, options=options)
+    apply(plan, {"local": host}, {}, lambda event: None)
+    claims = host.claims
+    assert claims is not None
+    assert phases(claims) == dict.fromkeys(LAB, "done")
+    assert [a for a, claim in claims.entries.items() if claim.protect] == ["pool.vms"]
+    assert planned(wanted, host).plan.acting == ()
+
+
+def test_a_host_that_takes_no_claims_is_not_touched() -> None:
+    host = FakeHost(claims_refused=BROKEN)
+    events = run(LAB, host)
+    assert host.calls == []
+    assert sum(isinstance(event, ChangeFailed) for event in events) == 1
+
+
+def test_claims_that_cannot_be_written_in_the_end_are_an_error() -> None:
+    host = FakeHost()
+
+    def break_claims(verb: Verb, address: Address) -> None:
+        host.claims_refused = BROKEN
+
+    host.before = break_claims
+    with pytest.raises(Failure) as caught:
+        run({"pool.vms": {"path": "/pools/vms"}}, host)
+    assert caught.value.diagnostics[0].code == "KVP606"
+
+
+def test_without_secrets_there_are_no_claims() -> None:
+    host = FakeHost(facts=replace(FACTS, has_secrets=False))
+    run(LAB, host)
+    assert host.claim_writes == []
+
+
+def test_a_thousand_changes_are_few_writes() -> None:
+    host = FakeHost()
+    run({f"network.n{n}": {"active": False} for n in range(100)}, host)
+    assert len(host.claim_writes) <= 4
+    assert host.claims is not None
+    assert host.claims.stack_uid == STACK
+    assert len(host.claims.entries) == 100

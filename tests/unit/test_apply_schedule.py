@@ -1,0 +1,92 @@
+"""The schedule alone: readiness, what is left out, and cost."""
+
+from __future__ import annotations
+
+import time
+
+from kvmplan.address import LOCAL, Address, Kind
+from kvmplan.apply.schedule import Schedule, Unit
+from kvmplan.kinds.verbs import Verb
+from kvmplan.plan.change import Action, Change, Step
+
+
+def change(name: str, *steps: tuple[int, tuple[int, ...]], host: str = LOCAL) -> Change:
+    address = Address(host, Kind.NETWORK, name)
+    made = tuple(Step(id_, address, Verb.START, after=after) for id_, after in steps)
+    return Change(address, Action.UPDATE, steps=made)
+
+
+def schedule(*changes: Change) -> Schedule:
+    return Schedule(changes, lambda: False)
+
+
+def take(plan: Schedule, host: str = LOCAL) -> Unit:
+    unit = plan.take(host)
+    assert unit is not None
+    return unit
+
+
+def test_the_lowest_ready_step_comes_first() -> None:
+    plan = schedule(change("b", (2, ())), change("a", (1, ()), (3, ())))
+    order = []
+    while (unit := plan.take(LOCAL)) is not None:
+        order.append(unit.id)
+        plan.finish(unit)
+    assert order == [1, 2, 3]
+
+
+def test_the_steps_of_one_change_never_overlap() -> None:
+    plan = schedule(change("a", (1, ()), (2, ())), change("b", (3, ())))
+    assert [take(plan).id, take(plan).id] == [1, 3]
+
+
+def test_a_failure_leaves_out_its_change_and_what_waits_for_it() -> None:
+    plan = schedule(
+        change("a", (1, ()), (2, ())),
+        change("b", (3, (2,))),
+        change("c", (4, (3,))),
+        change("d", (5, ())),
+    )
+    unit = take(plan)
+    ended = plan.fail(unit, unit.track.change.address)
+    assert [track.change.address.name for track in ended] == ["b", "c"]
+    assert take(plan).id == 5
+
+
+def test_a_change_in_flight_ends_with_its_step() -> None:
+    plan = schedule(change("a", (1, ())), change("b", (2, ()), (3, (1,))))
+    first, second = take(plan), take(plan)
+    assert plan.fail(first, "x") == []
+    assert plan.finish(second)
+    assert plan.take(LOCAL) is None
+
+
+def test_what_waits_only_for_a_step_in_flight_of_a_doomed_change_goes_on() -> None:
+    plan = schedule(change("a", (1, ())), change("b", (2, ()), (3, (1,))), change("c", (4, (2,))))
+    first, second = take(plan), take(plan)
+    plan.fail(first, "x")
+    plan.finish(second)
+    assert take(plan).id == 4
+
+
+def test_a_change_without_steps_is_looked_at_once() -> None:
+    plan = schedule(change("a"))
+    unit = take(plan)
+    assert (unit.step, unit.is_first, unit.is_last) == (None, True, True)
+    plan.finish(unit)
+    assert plan.take(LOCAL) is None
+
+
+def test_hosts_wait_for_each_other() -> None:
+    plan = schedule(change("a", (1, ()), host="one"), change("b", (2, (1,)), host="two"))
+    unit = take(plan, "one")
+    plan.finish(unit)
+    assert take(plan, "two").id == 2
+
+
+def test_ten_thousand_steps_cost_little() -> None:
+    began = time.process_time()
+    plan = schedule(*(change(f"n{n}", (2 * n + 1, ()), (2 * n + 2, ())) for n in range(5_000)))
+    while (unit := plan.take(LOCAL)) is not None:
+        plan.finish(unit)
+    assert time.process_time() - began < 2.0

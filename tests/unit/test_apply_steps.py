@@ -1,0 +1,322 @@
+"""Single steps: documents, devices, sections, fallbacks, preconditions, verification."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lxml import etree
+
+from kvmplan.apply.applier import apply
+from kvmplan.apply.events import (
+    ApplyFinished,
+    ChangeFailed,
+    ChangeFinished,
+    ChangeSkipped,
+    Event,
+    StepFinished,
+)
+from kvmplan.apply.port import HostError, NotLive, TimedOut
+from kvmplan.kinds.mark import read_mark
+from kvmplan.kinds.verbs import Verb
+from kvmplan.mapping.impact import Impact
+from kvmplan.plan.options import PlanOptions
+from tests.unit.fakehost import FakeHost, desired, planned, short
+
+Resources = dict[str, dict[str, Any]]
+
+DISK = {"target": "vdb", "file": "/srv/b.raw"}
+MAC = "52:54:00:aa:00:01"
+
+
+def web(**fields: Any) -> Resources:
+    return {"domain.web": {"vcpus": {"current": 1, "maximum": 4}, **fields}}
+
+
+def lan(*hosts: dict[str, str], **fields: Any) -> Resources:
+    dhcp = {"hosts": {host["mac"]: host for host in hosts}}
+    ip = {"address": "10.10.0.1/24", "dhcp": dhcp}
+    second = {"address": "10.20.0.1/24"}
+    return {"network.lan": {"ips": {"10.20.0.1/24": second, "10.10.0.1/24": ip}, **fields}}
+
+
+def run(wanted: Resources, host: FakeHost, **options: Any) -> tuple[ApplyFinished, list[Event]]:
+    events: list[Event] = []
+    plan = planned(desired(wanted), host, options=PlanOptions(**options))
+    assert not plan.plan.errored, list(plan.plan.diagnostics)
+    return apply(plan, {host.name: host}, {}, events.append), events
+
+
+def made(wanted: Resources) -> FakeHost:
+    """A host on which that much is done."""
+    host = FakeHost()
+    finished, _ = run(wanted, host)
+    assert not finished.failed, finished.outcomes
+    host.calls.clear()
+    return host
+
+
+def mark(host: FakeHost, name: str) -> Any:
+    return read_mark(etree.fromstring(host.things[short(name)].document))
+
+
+def in_sync(wanted: Resources, host: FakeHost) -> bool:
+    return planned(desired(wanted), host).plan.acting == ()
+
+
+def failures(events: list[Event]) -> list[tuple[str, str]]:
+    return [
+        (event.diagnostic.code, event.diagnostic.summary)
+        for event in events
+        if isinstance(event, ChangeFailed)
+    ]
+
+
+# ------------------------------------------------------------------ definitions and marks
+
+
+def test_an_update_keeps_what_it_does_not_know() -> None:
+    host = made(web())
+    thing = host.things[short("domain.web")]
+    thing.document = thing.document.replace("</devices>", "<!--mine--><odd x='1'/></devices>")
+    wanted = web(machine="pc")
+    run(wanted, host)
+    assert "<!--mine--><odd x=" in thing.document
+    assert in_sync(wanted, host)
+
+
+def test_a_mark_says_what_was_applied_and_which_mac_is_whose() -> None:
+    host = made(web(interfaces={"eth0": {"user": True}}))
+    found = mark(host, "domain.web")
+    assert found.applied["vcpus"] == {"current": 1, "maximum": 4}
+    assert list(found.keys[("interfaces",)].values()) == ["eth0"]
+
+
+def test_the_mark_is_left_last_where_live_steps_follow_a_redefine() -> None:
+    host = made(web(disks={"vdb": DISK}))
+    host.refuse[Verb.DETACH, "domain.web"] = HostError("no", code=1, name="VIR_ERR_INTERNAL_ERROR")
+    finished, _ = run(web(disks={}, machine="pc"), host)
+    assert finished.failed == 1
+    assert "vdb" in mark(host, "domain.web").applied["disks"], "else it would be nobody's now"
+    host.refuse.clear()
+    run(web(disks={}, machine="pc"), host)
+    assert "vdb" not in host.things[short("domain.web")].document
+
+
+def test_metadata_goes_out_without_its_namespace() -> None:
+    space = "https://example.org/ns"
+    host = made(web())
+    run(web(metadata={space: f"<a:note xmlns:a='{space}'>ours</a:note>"}), host)
+    sent = next(a for v, _, a in host.calls if a.get("namespace") == space)
+    assert (sent["xml"], sent["prefix"]) == ("<note>ours</note>", "a")
+
+
+# ------------------------------------------------------------------ devices
+
+
+def test_a_disk_is_plugged_in_and_out() -> None:
+    host = made(web(disks={}))
+    run(web(disks={"vdb": DISK}), host)
+    _, _, sent = host.calls[0]
+    assert host.calls[0][0] is Verb.ATTACH
+    assert etree.fromstring(sent["xml"]).find("target").get("dev") == "vdb"
+    host.calls.clear()
+    run(web(disks={}), host)
+    verb, _, sent = host.calls[0]
+    assert (verb, sent["find"], sent["key"]) == (
+        Verb.DETACH,
+        "./devices/disk/target",
+        "dev=vdb",
+    )
+    assert in_sync(web(disks={}), host)
+
+
+def test_a_nic_is_found_by_its_mac() -> None:
+    host = made(web(interfaces={"eth0": {"user": True, "mac": MAC}}))
+    run(web(interfaces={}), host)
+    _, _, sent = host.calls[0]
+    assert (sent["find"], sent["key"]) == ("./devices/interface/mac", f"address={MAC}")
+
+
+def test_a_device_is_updated_from_its_live_element() -> None:
+    host = made(web(interfaces={"eth0": {"user": True, "mac": MAC}}))
+    thing = host.things[short("domain.web")]
+    thing.document = thing.document.replace("</interface>", "<alias name='ua-x'/></interface>")
+    run(web(interfaces={"eth0": {"user": True, "mac": MAC, "link": "down"}}), host)
+    verb, _, sent = host.calls[0]
+    node = etree.fromstring(sent["xml"])
+    assert verb is Verb.UPDATE_DEVICE
+    assert node.find("link").get("state") == "down"
+    assert node.find("alias").get("name") == "ua-x"
+
+
+def test_what_cannot_be_live_is_written_for_the_next_boot_and_told() -> None:
+    for refusal in (NotLive("no free slot", code=67), TimedOut("not let go")):
+        host = made(web(disks={}))
+        host.refuse[Verb.ATTACH, "domain.web"] = refusal
+        wanted = web(disks={"vdb": DISK})
+        finished, events = run(wanted, host)
+        assert finished.changed == 1
+        fell = [event.fell_back for event in events if isinstance(event, StepFinished)]
+        assert fell[0] is Impact.NEXT_BOOT
+        (notes,) = [event.notes for event in events if isinstance(event, ChangeFinished)]
+        assert notes == ("waiting for restart: disks.vdb",)
+        assert in_sync(wanted, host)
+        assert "vdb" in mark(host, "domain.web").applied["disks"]
+
+
+def test_a_guest_that_has_not_followed_its_balloon_is_waited_for() -> None:
+    host = made(web(memory={"current": "1GiB", "maximum": "2GiB"}))
+    _, events = run(web(memory={"current": "2GiB", "maximum": "2GiB"}), host)
+    (notes,) = [event.notes for event in events if isinstance(event, ChangeFinished)]
+    assert notes == ("waiting for the guest: memory.current",)
+
+
+# ------------------------------------------------------------------ networks
+
+
+def test_leases_are_added_changed_and_removed_below_their_own_ip() -> None:
+    one = {"mac": MAC, "ip": "10.10.0.10"}
+    host = made(lan())
+    run(lan(one), host)
+    run(lan({**one, "ip": "10.10.0.11"}), host)
+    run(lan(), host)
+    sent = [arguments for verb, _, arguments in host.calls if verb is Verb.UPDATE_NETWORK]
+    assert [arguments["command"] for arguments in sent] == ["add-last", "modify", "delete"]
+    parents = {arguments["parent"] for arguments in sent}
+    document = etree.fromstring(host.things[short("network.lan")].document)
+    assert [document.findall("ip")[p].get("address") for p in parents] == ["10.10.0.1"]
+    assert in_sync(lan(), host)
+
+
+def test_what_libvirt_cannot_modify_is_taken_out_and_put_back() -> None:
+    def names(*given: str) -> Resources:
+        return lan(dns={"hosts": {"10.10.0.9": {"ip": "10.10.0.9", "names": given}}})
+
+    host = made(names("a"))
+    run(names("a", "b"), host)
+    sent = [arguments for verb, _, arguments in host.calls if verb is Verb.UPDATE_NETWORK]
+    assert [(a["command"], a["parent"]) for a in sent] == [("delete", -1), ("add-last", -1)]
+    assert in_sync(names("a", "b"), host)
+
+
+# ------------------------------------------------------------------ volumes
+
+
+def test_a_clone_is_grown_to_its_size() -> None:
+    wanted: Resources = {
+        "pool.vms": {"path": "/pools/vms"},
+        "volume.vms/a": {"capacity": "1GiB"},
+        "volume.vms/b": {"clone": "vms/a", "capacity": "2GiB"},
+    }
+    host = made(wanted)
+    assert host.claims is not None
+    assert host.claims.entries["volume.vms/b"].born == {"clone": "vms/a", "format": "qcow2"}
+    assert in_sync(wanted, host)
+
+
+def test_a_backing_volume_that_is_gone_fails_before_anything_is_sent() -> None:
+    wanted: Resources = {"pool.vms": {"path": "/pools/vms"}, "volume.vms/a": {"capacity": "1GiB"}}
+    host = made(wanted)
+    wanted["volume.vms/b"] = {"backing": {"volume": "vms/a"}}
+    plan = planned(desired(wanted), host)
+    del host.things[short("volume.vms/a")]
+    events: list[Event] = []
+    apply(plan, {"local": host}, {}, events.append)
+    (failure,) = failures(events)
+    assert failure == ("KVP604", "volume.vms/b: the backing volume vms/a is not on the host")
+    assert host.calls == []
+
+
+# ------------------------------------------------------------------ refusals
+
+
+def stale(wanted: Resources, host: FakeHost, meddle: Any, **options: Any) -> str:
+    """What is said of a change whose object was meddled with after the plan."""
+    plan = planned(desired(wanted), host, options=PlanOptions(**options))
+    meddle()
+    events: list[Event] = []
+    apply(plan, {"local": host}, {}, events.append)
+    (skipped,) = [event for event in events if isinstance(event, ChangeSkipped)]
+    assert host.calls == []
+    return str(skipped.because)
+
+
+def test_a_field_that_moved_since_the_plan_is_named() -> None:
+    host = made(web())
+    thing = host.things[short("domain.web")]
+
+    def meddle() -> None:
+        thing.document = thing.document.replace('machine="q35"', 'machine="pc"')
+
+    said = stale(web(machine="virt"), host, meddle)
+    assert said == "stale: changed since it was planned: machine"
+
+
+def test_what_exists_by_now_is_not_made() -> None:
+    host = FakeHost()
+    other = made(web())
+    said = stale(web(), host, lambda: host.things.update(other.things))
+    assert said == "stale: it exists now, and did not when it was planned"
+    assert host.claims is not None
+    assert host.claims.entries == {}, "it is not ours"
+
+
+def test_what_is_gone_or_another_object_is_left_alone() -> None:
+    wanted = web(machine="pc")
+    host = made(web())
+    assert stale(wanted, host, host.things.clear) == "stale: it is gone since it was planned"
+    host = made(web())
+
+    def swap() -> None:
+        host.things[short("domain.web")].key = "another"
+
+    assert "another object" in stale(wanted, host, swap)
+
+
+def test_a_guest_that_was_started_since_is_not_destroyed() -> None:
+    host = made(web(state="stopped"))
+
+    def start() -> None:
+        host.things[short("domain.web")].active = True
+
+    said = stale(web(state="stopped"), host, start, destroy=True)
+    assert said == "stale: it was started since it was planned"
+
+
+def test_what_libvirt_did_not_do_is_an_error() -> None:
+    host = made(web())
+    host._define = lambda address, xml: None  # type: ignore[method-assign]
+    _, events = run(web(machine="pc"), host)
+    assert failures(events) == [
+        ("KVP610", "domain.web: after apply, machine is still q35 (wanted pc)")
+    ]
+
+
+def test_what_libvirt_s_schema_refuses_is_not_sent() -> None:
+    host = made(web())
+    _, events = run(web(xml="<domain><nonsense/></domain>"), host)
+    ((code, said),) = failures(events)
+    assert code == "KVP605"
+    assert "nonsense" in said
+    assert host.calls == []
+
+
+def test_an_invalid_live_document_is_not_held_against_a_change() -> None:
+    host = made(web())
+    thing = host.things[short("domain.web")]
+    thing.document = thing.document.replace("<devices>", "<odd/><devices>")
+    finished, events = run(web(machine="pc"), host)
+    assert finished.changed == 1
+    (notes,) = [event.notes for event in events if isinstance(event, ChangeFinished)]
+    assert "does not pass libvirt's own schema" in notes[0]
+
+
+def test_no_secret_is_in_any_message() -> None:
+    host = made(web())
+    host.refuse[Verb.DEFINE, "domain.web"] = HostError("bad passwd 'hunter22'", code=67)
+    graphics = {"vnc": {"type": "vnc", "password": "hunter22"}}
+    finished, events = run(web(graphics=graphics), host)
+    ((_, said),) = failures(events)
+    assert "hunter22" not in said
+    assert "hunter22" not in repr(finished)
+    assert "(sensitive)" in said
