@@ -260,8 +260,7 @@ class _Run:
 
     def _skip(self, change: Change, because: Cause) -> None:
         self._give_up(change)
-        why = f"after {because}" if isinstance(because, Address) else because
-        self._outcomes[change.address] = (Outcome.SKIPPED, why)
+        self._outcomes[change.address] = (Outcome.SKIPPED, self._why(because))
         self._emit(ChangeSkipped(change, because))
 
     def _left_out(self, tracks: Iterable[Track]) -> None:
@@ -271,8 +270,7 @@ class _Run:
             if not track.position:
                 self._skip(track.change, cause)
                 continue
-            why = f"after {cause}" if isinstance(cause, Address) else cause
-            summary = f"{track.change.address.short}: only partly done: {why}"
+            summary = f"{track.change.address.short}: only partly done: {self._why(cause)}"
             self._fail_with(
                 track.change,
                 Diagnostic(
@@ -284,6 +282,12 @@ class _Run:
                     track.change.address,
                 ),
             )
+
+    def _why(self, cause: Cause) -> str:
+        """A cause in words; an address with its host only where there are several."""
+        if not isinstance(cause, Address):
+            return cause
+        return f"after {cause if len(self._plan.hosts) > 1 else cause.short}"
 
     def _give_up(self, change: Change) -> None:
         self._executions[change.address.host].give_up(change, self._tasks.get(change.address))

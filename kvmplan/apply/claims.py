@@ -74,8 +74,14 @@ class ClaimBook:
         self._settle(change)
 
     def exists(self, intent: Intent, record: Record) -> None:
-        """A new object is there whole, although the rest of its change failed."""
-        self._put(self._owned(intent, record, None))
+        """A new object is there, although the rest of its change failed.
+
+        A volume is whole then. What else is there has still to be built, started or set up: its
+        creation is not over, and the next plan finishes it.
+        """
+        owned = self._owned(intent, record, None)
+        whole = intent.address.kind is Kind.VOLUME
+        self._put(owned if whole else replace(owned, phase=CREATING))
 
     def begin_again(self, intent: Intent) -> None:
         """A replaced object is gone and about to be made again: that is on the host before it is.

@@ -59,7 +59,7 @@ def diagnostic(error: Exception, change: Change) -> Diagnostic:
     """What an exception that ended a change says to the user."""
     code, summary, remedy = _tell(error)
     secrets = secrets_of(change.after) | secrets_of(change.before)
-    text = scrub(f"{change.address.short}: {summary}", secrets)
+    text = scrub(summary, secrets)
     return Diagnostic(code, Severity.ERROR, text, change.source, remedy, change.address)
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 import sys
 
-from kvmplan.diagnostics import ExitCode
-
 SINGLE_DASH = re.compile(r"-[a-z][a-z-]+(=.*)?", re.DOTALL)
 """Terraform's spelling of long flags: ``-out=x``."""
 
@@ -21,28 +19,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command; its exit code. Usage errors are 1: nothing but changes ever exits 2."""
-    import click
-
     from kvmplan.cli.group import kvmplan
-    from kvmplan.cli.report import guarded
 
     try:
-        code = guarded(
-            lambda: kvmplan.main(two_dashes(arguments), "kvmplan", standalone_mode=False)
-        )
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        return ExitCode.OK
-    except click.ClickException as error:
-        error.show()
-        return ExitCode.ERROR
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        return ExitCode.ERROR
-    return code
+        code = kvmplan.main(two_dashes(arguments), "kvmplan", standalone_mode=False)
+    except BaseException as error:
+        from kvmplan.cli.report import ended_by
+
+        return ended_by(error)
+    return code if isinstance(code, int) else 0
 
 
 def two_dashes(arguments: list[str]) -> list[str]:

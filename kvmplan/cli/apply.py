@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -72,12 +73,30 @@ def carry_out(path: str | None, destroy: bool, given: dict[str, Any]) -> int:
     timeout = _seconds(given["lock_timeout"])
     session = session_of(path, given)
     try:
+        _refuse_read_only(session)
         with _locks(session, timeout, "destroy" if destroy else "apply") as locks:
             return _locked(session, locks, destroy, given)
     finally:
         if (stream := current().stream) is not None:
             stream.finish()
         close(session)
+
+
+def _refuse_read_only(session: Session) -> None:
+    """Say it before the lock does: KVP514 for hosts that cannot be written to."""
+    from kvmplan.cli.session import translated
+    from kvmplan.diagnostics import Diagnostic, Failure, Severity
+
+    found = []
+    for name, host in sorted(session.hosts.items()):
+        with translated(session, name):
+            if not host.facts.read_only:
+                continue
+        summary = f"host '{name}' is connected read-only, and this command writes"
+        remedy = "leave --read-only out, or connect as somebody who may write"
+        found.append(Diagnostic("KVP514", Severity.ERROR, summary, remedy=remedy))
+    if found:
+        raise Failure(found)
 
 
 def _seconds(text: str) -> float:
@@ -206,7 +225,7 @@ class _Interrupted:
     def __call__(self, number: int, _frame: Any) -> None:
         self.code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
         if self.event.is_set():
-            sys.exit(self.code)
+            os._exit(self.code)  # sys.exit would wait for the steps in flight
         self.event.set()
         click.echo(
             "interrupted: the steps in flight end, nothing new starts; once more ends at once",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import click
@@ -12,21 +11,29 @@ import click
 from kvmplan.diagnostics import Diagnostic, ExitCode, Failure, Severity
 
 
-def guarded(command: Callable[[], Any]) -> int:
-    """Run a command; its exit code, or that of the failure it ended with."""
-    try:
-        code = command()
-    except Failure as failure:
-        show_all(failure.diagnostics)
-        return failure.exit_code
-    except (click.ClickException, click.Abort, BrokenPipeError):
-        raise
-    except Exception as error:
-        if os.environ.get("KVMPLAN_TRACEBACK"):
-            raise
-        show_all([internal(error)])
-        return ExitCode.ERROR
-    return code if isinstance(code, int) else ExitCode.OK
+def ended_by(error: BaseException) -> int:
+    """Say why a command ended early; its exit code. What is a wish to leave is raised again."""
+    match error:
+        case Failure():
+            show_all(error.diagnostics)
+            return error.exit_code
+        case click.exceptions.NoArgsIsHelpError():
+            click.echo(error.format_message())
+            return ExitCode.OK
+        case click.ClickException():
+            error.show()
+            return ExitCode.ERROR
+        case click.Abort() | KeyboardInterrupt():
+            click.echo("interrupted", err=True)
+            return ExitCode.INTERRUPTED
+        case BrokenPipeError():
+            sys.stderr.close()
+            return ExitCode.ERROR
+        case Exception() if not os.environ.get("KVMPLAN_TRACEBACK"):
+            show_all([internal(error)])
+            return ExitCode.ERROR
+        case _:
+            raise error
 
 
 def show_all(diagnostics: Any) -> None:

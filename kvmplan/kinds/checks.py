@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from kvmplan.kinds.domain import Domain, Memory, Vcpus
+from kvmplan.kinds.compute import Memory, Vcpus
+from kvmplan.kinds.domain import Domain
 from kvmplan.kinds.network import Dhcp, Network
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.types import SecretText, format_size

@@ -17,6 +17,8 @@ SIZE_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "P
 NEAR_SIZE = re.compile(r"(\d+)\s*([kKmMgGtTpP])i?[bB]?")
 DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+LONGEST_NAME = 251
+"""Bytes; libvirt keeps an object in a file of its name and ``.xml``."""
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
@@ -126,12 +128,18 @@ def _volume_name(value: str) -> str:
     pool, slash, name = value.partition("/")
     if not (slash and pool and name):
         raise ValueError(f"'{value}' is not a volume; write POOL/NAME")
+    _name(pool)
+    _name(name)
     return value
 
 
 def _name(value: str) -> str:
     if not value or "/" in value or "\n" in value or value != value.strip():
         raise ValueError(f"'{value}' cannot be a name: no '/', no line break, no blank at its ends")
+    if value in (".", ".."):
+        raise ValueError(f"'{value}' cannot be a name: it means a directory")
+    if len(value.encode()) > LONGEST_NAME:
+        raise ValueError(f"a name of {len(value.encode())} bytes: {LONGEST_NAME} at most")
     return value
 
 

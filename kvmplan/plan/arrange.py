@@ -66,7 +66,8 @@ def _edges(parts: Mapping[Node, object], depends: Edges) -> Iterable[tuple[Node,
         for target in targets:
             yield (target, FORWARD), (address, FORWARD)
             yield (address, REMOVE), (target, REMOVE)
-            if (address, REMOVE) not in parts:
+            if (address, REMOVE) not in parts and (target, FORWARD) not in parts:
+                # It lets go of what is deleted; what is replaced it is made or changed after.
                 yield (address, FORWARD), (target, REMOVE)
         yield (address, REMOVE), (address, FORWARD)
 

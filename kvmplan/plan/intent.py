@@ -20,7 +20,8 @@ from kvmplan.kinds.models import MODELS
 from kvmplan.mapping.complete import complete
 from kvmplan.mapping.document import parse
 from kvmplan.mapping.lens import read
-from kvmplan.mapping.model import Mapped, declared
+from kvmplan.mapping.markers import Runtime
+from kvmplan.mapping.model import Mapped, bindings, declared
 from kvmplan.plan.born import Births
 from kvmplan.plan.names import pair_names
 from kvmplan.spec.desired import Resource
@@ -28,6 +29,8 @@ from kvmplan.spec.desired import Resource
 Tree = dict[str, Any]
 
 STATES = {State.CRASHED: "stopped"}
+CREATING = "creating"
+"""The phase of a claim until what it speaks of is whole."""
 ENFORCED = {"active": True}
 """The one standing default, of networks and pools."""
 
@@ -66,6 +69,11 @@ class Intent:
         return self.resource.address
 
     @property
+    def unfinished(self) -> bool:
+        """Whether its creation was cut: what belongs to its birth is still wanted."""
+        return self.ours and self.claim is not None and self.claim.phase == CREATING
+
+    @property
     def applied(self) -> Mapping[str, Any] | None:
         """The declared fields last applied by this stack; None if unknown."""
         if self.mark is not None:
@@ -81,6 +89,15 @@ def runtime_of(record: Record, claim: Claim | None, wanted: Mapping[str, Any]) -
         "autostart": record.autostart,
         "state": STATES.get(record.state, record.state.value),
         "clone": born.get("clone", wanted.get("clone") if claim is None else None),
+    }
+
+
+def birth_values(model: type[Mapped]) -> Tree:
+    """What a new object is set to once it is defined: started, now and with the host, or not."""
+    return {
+        name: binding.birth.value
+        for name, binding in bindings(model).items()
+        if isinstance(binding.place, Runtime) and binding.birth is not None
     }
 
 
@@ -115,9 +132,13 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
     context = births.context(inventory, runtime=runtime_of(record, claim, tree))
     tree, names = pair_names(model, tree, root, mark, context, stack, resource.address)
     context = births.context(inventory, runtime=context.runtime, names=names)
-    like = complete(model, tree, None)
+    ours = is_claimed(record, claim, inventory, mark, stack)
+    wanted = tree
+    if ours and claim is not None and claim.phase == CREATING:
+        wanted = {**birth_values(model), **tree}
+    like = complete(model, wanted, None)
     live = read(model, root, context, like)
-    whole = complete(model, tree, live)
+    whole = complete(model, wanted, live)
     return Intent(
         resource=resource,
         model=model,
@@ -128,7 +149,7 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
         root=root,
         mark=mark,
         claim=claim,
-        ours=is_claimed(record, claim, inventory, mark, stack),
+        ours=ours,
         names=names,
         context=context,
     )

@@ -148,15 +148,13 @@ class Planner:
         self._note(intent, compared, running)
         if self._options.replaces(address):
             return _Draft(address, Action.REPLACE, Reason.REQUESTED, intent, record)
-        if (
-            intent.claim is not None
-            and intent.claim.phase == "creating"
-            and address.kind is Kind.VOLUME
-        ):
+        if intent.unfinished and address.kind is Kind.VOLUME:
             return _Draft(address, Action.REPLACE, Reason.TORN, intent, record)
         if changes and not self._state_is_safe(intent, record, compared):
             unchanged = replace(compared, changes=())
             return _Draft(address, Action.NOOP, Reason.BLOCKED, intent, record, unchanged)
+        if intent.unfinished:
+            return _Draft(address, Action.UPDATE, Reason.TORN, intent, record, compared)
         action = Action.UPDATE if changes else Action.NOOP
         return _Draft(address, action, Reason.NONE, intent, record, compared)
 
@@ -355,11 +353,10 @@ class Planner:
                     else None
                 )
                 made = list(steps.update(intent, draft.compared.changes, disk))
-                if draft.reason is Reason.ADOPT and not any(
-                    step.verb is Verb.DEFINE for step in made
-                ):
-                    if address.kind in (Kind.DOMAIN, Kind.NETWORK):
-                        made.append(steps.mark_step(intent))
+                defines = any(step.verb is Verb.DEFINE for step in made)
+                marked = address.kind in (Kind.DOMAIN, Kind.NETWORK)
+                if draft.reason is Reason.ADOPT and marked and not defines:
+                    made.append(steps.mark_step(intent))
                 return made
             case _:
                 return []

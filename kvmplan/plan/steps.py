@@ -107,6 +107,9 @@ def update(intent: Intent, changes: Iterable[FieldChange], disk: DiskUse | None)
             yield from _resize(intent, waiting, disk)
         else:
             yield Draft(Verb.DEFINE, intent.address, tuple(c.path for c in waiting), impact=worst)
+    starts = any(change.verb is Verb.START for change in acting)
+    if starts and intent.unfinished and intent.address.kind is Kind.POOL and _builds(intent):
+        yield Draft(Verb.BUILD, intent.address, impact=Impact.CREATE)
     runtime = [change for change in acting if _is_runtime(intent, change)]
     yield from _live(intent, [change for change in acting if change not in runtime], disk)
     for change in sorted(runtime, key=lambda change: change.name):

@@ -140,7 +140,9 @@ class ApplyText:
 
     def _failed(self, event: ChangeFailed) -> None:
         address = self._layout.address(event.change.address)
-        said = f"{event.diagnostic.summary} [{event.diagnostic.code}]"
+        said = (
+            f"{_without(event.change.address, event.diagnostic.summary)} [{event.diagnostic.code}]"
+        )
         self._result("FAILED", Meaning.DANGER, f"{address}: {said}")
         if event.diagnostic.remedy:
             self._indented((f"= {event.diagnostic.remedy}",))
@@ -167,10 +169,16 @@ class ApplyText:
             ordered = sorted(event.outcomes, key=lambda row: (list(Outcome).index(row[2]), row[0]))
             for address, action, outcome, why in ordered:
                 name = self._layout.address(address)
-                text = f"{name:<{_ADDRESS_COLUMN}} {action.value:<8} {why}".rstrip()
+                said = _without(address, why)
+                text = f"{name:<{_ADDRESS_COLUMN}} {action.value:<8} {said}".rstrip()
                 self._result(f"  {outcome:<7}", _OUTCOME_MEANING[outcome], text)
             self._indented(("Nothing was undone. Plan again to see what is left to do.",))
         emit(self._out, f"\n{self._style.paint(apply_last_line(event), Meaning.BOLD)}\n")
+
+
+def _without(address: Address, text: str) -> str:
+    """A sentence without the address that it begins with, for lines that have named it already."""
+    return text.removeprefix(f"{address.short}: ")
 
 
 def done_words(change: Change, fell_back: Impact | None = None) -> str:

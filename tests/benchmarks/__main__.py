@@ -125,7 +125,13 @@ def measure_noop(uri: str, specs: Path) -> None:
         float(subprocess.run(floor, check=True, capture_output=True, text=True).stdout)
         for _ in range(RUNS)
     )
-    report("no-op plan / read floor, whole process", whole / floor_whole, 2.0, plan=whole, floor=floor_whole)
+    report(
+        "no-op plan / read floor, whole process",
+        whole / floor_whole,
+        2.0,
+        plan=whole,
+        floor=floor_whole,
+    )
     report("no-op plan / read floor, without start-up", inside / bare, 2.0, plan=inside, floor=bare)
 
 

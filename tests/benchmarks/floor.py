@@ -26,7 +26,8 @@ def main(uri: str) -> None:
         for d in [*domains[::2], *(other[d.UUIDString()] for d in domains[1::2])]
     ]
     jobs += [
-        lambda v=v: v.XMLDesc() for v in [*volumes[::2], *(other_volumes[v.key()] for v in volumes[1::2])]
+        lambda v=v: v.XMLDesc()
+        for v in [*volumes[::2], *(other_volumes[v.key()] for v in volumes[1::2])]
     ]
     with ThreadPoolExecutor(THREADS) as threads:
         for _ in threads.map(lambda job: job(), jobs, chunksize=16):

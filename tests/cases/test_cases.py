@@ -24,7 +24,7 @@ from kvmplan.diagnostics import Diagnostics
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.document import parse, serialise
 from kvmplan.mapping.lens import read
-from kvmplan.plan.change import Action, Change, Plan, Step
+from kvmplan.plan.change import Action, Change, Plan, Reason, Step
 from kvmplan.plan.offline import check_offline
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.planner import Planned, Planner
@@ -210,4 +210,5 @@ def check_order(plan: Plan) -> None:
     assert all(before < step.id for step in plan.steps for before in step.after)
     if not plan.errored:
         for change in plan.acting:
-            assert change.steps or change.reason == "adopt", f"{change.address} does nothing"
+            settles = change.reason in (Reason.ADOPT, Reason.TORN)
+            assert change.steps or settles, f"{change.address} does nothing"

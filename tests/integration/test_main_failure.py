@@ -1,4 +1,4 @@
-"""When something fails: the rest is done, each failure is named, and the next apply completes it."""
+"""When something fails, the rest is done and each failure named; the next apply completes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.integration.support import (
     stack,
     subnet,
 )
-from tests.privatehost import PrivateHost
+from tests.privatehost import PrivateHost, TinyGuest
 
 
 def broken(made: Stack, directory: Path) -> None:
@@ -24,14 +24,18 @@ def broken(made: Stack, directory: Path) -> None:
     made.specs |= {
         "networks": {tag: network(subnet())},
         "domains": {
-            f"{tag}-bad": idle_domain(state="running", kernel=kernel, interfaces={"lan": tag}),
+            f"{tag}-bad": idle_domain(
+                state="running", kernel=kernel, interfaces={"lan": tag}, shutdown_timeout="1s"
+            ),
             f"{tag}-behind": idle_domain(depends_on=[f"domain.{tag}-bad"]),
             f"{tag}-good": idle_domain(interfaces={"lan": tag}),
         },
     }
 
 
-def test_a_domain_that_does_not_start(private_host: PrivateHost, tmp_path: Path) -> None:
+def test_a_domain_that_does_not_start(
+    private_host: PrivateHost, tiny_guest: TinyGuest, tmp_path: Path
+) -> None:
     with stack(tmp_path, private_host) as made, connection(private_host) as conn:
         tag = made.tag
         broken(made, tmp_path)
@@ -40,18 +44,26 @@ def test_a_domain_that_does_not_start(private_host: PrivateHost, tmp_path: Path)
             "Apply incomplete! Resources: 2 added, 0 changed, 0 destroyed; 1 failed, 1 skipped."
         )
         assert failed.last == ending
-        table = failed.out.rpartition("\n\n")[0].splitlines() + failed.out.splitlines()
-        assert any(f"domain.{tag}-bad" in line and "failed" in line for line in table), failed.out
-        assert any(f"domain.{tag}-behind" in line and "skipped" in line for line in table)
-        assert "no-such-kernel" in failed.out + failed.err
+        table = failed.out.partition("resources:")[2].splitlines()
+        listed = (line.split(maxsplit=3) for line in table if f".{tag}" in line)
+        rows = {row[1]: row for row in listed}
+        outcomes = {address: row[0] for address, row in rows.items()}
+        assert outcomes == {
+            f"network.{tag}": "done",
+            f"domain.{tag}-good": "done",
+            f"domain.{tag}-bad": "failed",
+            f"domain.{tag}-behind": "skipped",
+        }, failed.out
+        assert "no-such-kernel" in rows[f"domain.{tag}-bad"][3]
+        assert rows[f"domain.{tag}-behind"][3] == f"after domain.{tag}-bad"
         assert "Traceback" not in failed.err
         names = {domain.name() for domain in conn.listAllDomains()}
         assert f"{tag}-good" in names
         assert f"{tag}-behind" not in names
 
-        del made.domains[f"{tag}-bad"]["kernel"]["image"]
+        made.domains[f"{tag}-bad"]["kernel"]["image"] = str(tiny_guest.kernel)
         again = made.plan()
-        assert again.code == 2
+        assert again.last == "Plan: 1 to add, 1 to change, 0 to destroy."
         completed = made.apply()
         assert completed.last.startswith("Apply complete!")
         made.in_sync()

@@ -1,4 +1,4 @@
-"""Whose an object is: what kvmplan takes over, leaves alone, refuses to touch, and who may write."""
+"""Whose an object is: what kvmplan takes over, leaves alone, refuses; and who may write."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_a_held_lock_stops_apply_until_it_is_removed(
             assert held.info.id in kvmplan("lock", *flags).out
             assert kvmplan("force-unlock", held.info.id, *flags).code == 0
             unknown = kvmplan("force-unlock", held.info.id, *flags)
-            assert (unknown.code, "KVP402" in unknown.err) == (1, True)
+            assert (unknown.code, "KVP403" in unknown.err) == (1, True), str(unknown)
             owner.apply()
     finally:
         holder.close()

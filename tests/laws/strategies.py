@@ -11,9 +11,11 @@ from hypothesis.strategies import SearchStrategy
 from pydantic import AfterValidator, BeforeValidator
 from pydantic.fields import FieldInfo
 
+from kvmplan.kinds.compute import Cpu
 from kvmplan.kinds.devices import Graphics
 from kvmplan.kinds.disk import Disk
-from kvmplan.kinds.domain import Cpu, Domain, Firmware
+from kvmplan.kinds.domain import Domain
+from kvmplan.kinds.firmware import Firmware
 from kvmplan.kinds.interface import Interface
 from kvmplan.kinds.network import Forward
 from kvmplan.mapping import types as spec_types
@@ -26,6 +28,7 @@ TEXTS = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Cn")), min_size=1, max_size=12
 ).filter(lambda text: text.strip() == text and not NOT_XML.search(text))
 WORDS = st.text("abcdefghijklmnopqrstuvwxyz0123456789-.", min_size=1, max_size=8)
+NAMES = WORDS.filter(lambda word: word.strip(".") != "")
 MACS = st.binary(min_size=5, max_size=5).map(lambda raw: "52:" + raw.hex(":"))
 NAMESPACES = st.sampled_from(["https://example.org/ns", "https://example.org/app", "urn:x:y"])
 ELEMENTS = st.sampled_from(["<note>ours</note>", "<a b='c'><d/>text</a>", "<e/>"])
@@ -73,7 +76,7 @@ VALIDATED: Mapping[Any, SearchStrategy[Any]] = {
     spec_types._absolute: st.lists(WORDS, min_size=1, max_size=3).map(
         lambda parts: "/" + "/".join(parts)
     ),
-    spec_types._volume_name: st.tuples(WORDS, WORDS).map("/".join),
+    spec_types._volume_name: st.tuples(NAMES, NAMES).map("/".join),
     spec_types._name: TEXTS.filter(lambda text: "/" not in text),
     spec_types._secret: TEXTS,
     spec_types._xml: FRAGMENTS,

@@ -89,6 +89,10 @@ def test_a_volume_whose_creation_was_cut_stays_torn() -> None:
     assert host.claims is not None
     assert host.claims.entries["volume.vms/a"].phase == "creating"
     assert "domain.web" not in host.claims.entries, "it was never made"
+    host.before = lambda verb, address: None
+    run(LAB, host)
+    assert phases(host.claims) == dict.fromkeys(LAB, "done")
+    assert planned(desired(LAB), host).plan.acting == ()
 
 
 def test_what_could_not_be_made_is_not_claimed_in_the_end() -> None:

@@ -223,7 +223,7 @@ def test_a_backing_volume_that_is_gone_fails_before_anything_is_sent() -> None:
     events: list[Event] = []
     apply(plan, {"local": host}, {}, events.append)
     (failure,) = failures(events)
-    assert failure == ("KVP604", "volume.vms/b: the backing volume vms/a is not on the host")
+    assert failure == ("KVP604", "the backing volume vms/a is not on the host")
     assert host.calls == []
 
 
@@ -288,7 +288,7 @@ def test_what_libvirt_did_not_do_is_an_error() -> None:
     host._define = lambda address, xml: None  # type: ignore[method-assign]
     _, events = run(web(machine="pc"), host)
     assert failures(events) == [
-        ("KVP610", "domain.web: after apply, machine is still q35 (wanted pc)")
+        ("KVP610", "after apply, machine is still q35 (wanted pc)")
     ]
 
 

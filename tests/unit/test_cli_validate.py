@@ -116,7 +116,7 @@ BAD = {
     "unknown field further down": (
         dom("{disks: {vda: {cach: none}}}"),
         "KVP104",
-        "3:22",
+        "3:23",
         "did you mean 'cache'?",
     ),
     "unknown section": (f"{STACK}domain: {{web: {{}}}}\n", "KVP104", "2:1", "'domains'"),
@@ -153,6 +153,19 @@ BAD = {
     "name with a line break": (f'{STACK}networks: {{"a\\nb": {{}}}}\n', "KVP107", "2:12", ""),
     "empty name": (f'{STACK}networks: {{"": {{}}}}\n', "KVP107", "2:12", ""),
     "name with a leading blank": (f'{STACK}networks: {{" a": {{}}}}\n', "KVP107", "2:12", ""),
+    "name that is a directory": (
+        f"{STACK}volumes: {{vms/..: {{capacity: 1GiB}}}}\n",
+        "KVP107",
+        "2:11",
+        "directory",
+    ),
+    "name too long": (f"{STACK}networks: {{{'x' * 300}: {{}}}}\n", "KVP107", "2:12", "251"),
+    "volume's name with a slash": (
+        f"{STACK}volumes: {{vms/a/b: {{capacity: 1GiB}}}}\n",
+        "KVP107",
+        "2:11",
+        "no '/'",
+    ),
     "volume without a pool": (
         f"{STACK}volumes: {{a: {{capacity: 1GiB}}}}\n",
         "KVP107",

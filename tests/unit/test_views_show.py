@@ -12,10 +12,10 @@ import yaml
 
 from kvmplan.address import Address, Kind
 from kvmplan.cli.git import git_state
+from kvmplan.host.finding import Finding
 from kvmplan.inventory import HostFacts
 from kvmplan.mapping.impact import Impact
 from kvmplan.plan.change import Action, Change, Plan
-from kvmplan.host.finding import Finding
 from kvmplan.views.doctor_text import doctor_text
 from kvmplan.views.gitstate import GitState
 from kvmplan.views.prompt import confirm

@@ -1,0 +1,172 @@
+"""CPUs and memory of a domain: the only place where their fields are declared.
+
+https://libvirt.org/formatdomain.html, from "CPU Allocation" to "CPU model and topology".
+Both grow live up to the running maximum; a maximum is fixed while its guest runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from kvmplan.kinds.verbs import Verb
+from kvmplan.mapping.markers import AtLeast, Group, NotRunning, On, Pairs, Same, Xml
+from kvmplan.mapping.model import Mapped
+from kvmplan.mapping.strategy import Situation, live, next_boot, when
+from kvmplan.mapping.types import Size
+
+CPU_MODES = ("host-passthrough", "host-model", "maximum", "custom")
+KIB = 1024
+
+
+def _same_memory(live_value: Any, wanted: Any, _: Any) -> bool:
+    """Libvirt keeps memory in whole KiB, rounded up."""
+    return (
+        isinstance(live_value, int)
+        and isinstance(wanted, int)
+        and live_value == -(-wanted // KIB) * KIB
+    )
+
+
+def _within_maximum(group: str) -> Any:
+    def test(situation: Situation) -> bool:
+        maximum = situation.at(situation.running, group, "maximum")
+        return maximum is not None and situation.after is not None and situation.after <= maximum
+
+    return test
+
+
+def _grows(situation: Situation) -> bool:
+    running = situation.at(situation.running, *situation.path)
+    return running is not None and situation.after is not None and situation.after >= running
+
+
+VCPUS = On(
+    when(
+        _within_maximum("vcpus"),
+        when(
+            _grows,
+            live(Verb.SET_VCPUS),
+            next_boot("guests rarely give CPUs back while they run"),
+        ),
+        next_boot("above the running maximum"),
+    )
+)
+MEMORY = On(
+    when(
+        _within_maximum("memory"),
+        live(Verb.SET_MEMORY),
+        next_boot("above the running maximum"),
+    )
+)
+
+
+class Topology(Mapped):
+    """How the guest sees its CPUs arranged. The product is the maximum of vcpus."""
+
+    sockets: Annotated[int | None, Field(ge=1), Xml("./cpu/topology/@sockets")] = None
+    """Sockets."""
+    dies: Annotated[int | None, Field(ge=1), Xml("./cpu/topology/@dies")] = None
+    """Dies in each socket."""
+    cores: Annotated[int | None, Field(ge=1), Xml("./cpu/topology/@cores")] = None
+    """Cores in each die."""
+    threads: Annotated[int | None, Field(ge=1), Xml("./cpu/topology/@threads")] = None
+    """Threads of each core."""
+
+
+class Vcpus(Mapped):
+    """Virtual CPUs."""
+
+    scalar: ClassVar[str] = "current"
+    maximum: Annotated[
+        int | None,
+        Field(ge=1, le=4096),
+        Xml("./vcpu"),
+        AtLeast("current"),
+        On(next_boot("the maximum is fixed while the guest runs")),
+    ] = None
+    """How many it can have while it runs. Equal to `current` at birth, raised when too low."""
+    current: Annotated[
+        int | None, Field(ge=1, le=4096), Xml("./vcpu/@current", absent="./vcpu"), VCPUS
+    ] = None
+    """How many are plugged in."""
+    topology: Annotated[Topology | None, Group(".")] = None
+    """How the guest sees them arranged."""
+    pinning: Annotated[
+        dict[str, str] | None, Pairs("./cputune/vcpupin", key="@vcpu", value="@cpuset")
+    ] = None
+    """Which CPUs of the host each may run on: ``{"0": "0-3"}``."""
+
+
+class Memory(Mapped):
+    """Memory."""
+
+    scalar: ClassVar[str] = "current"
+    maximum: Annotated[
+        Size | None,
+        Field(gt=0),
+        Xml("./memory", unit="KiB"),
+        Same(_same_memory),
+        AtLeast("current"),
+        On(next_boot("the maximum is fixed while the guest runs")),
+    ] = None
+    """How much it can have while it runs. Equal to `current` at birth, raised when too low."""
+    current: Annotated[
+        Size | None,
+        Field(gt=0),
+        Xml("./currentMemory", unit="KiB", absent="./memory"),
+        Same(_same_memory),
+        MEMORY,
+    ] = None
+    """How much it has, by its balloon."""
+
+
+class CpuCache(Mapped):
+    """The CPU cache that the guest sees."""
+
+    scalar: ClassVar[str] = "mode"
+    mode: Annotated[
+        Literal["emulate", "passthrough", "disable"] | None, Xml("./cpu/cache/@mode")
+    ] = None
+    """Where its description comes from."""
+
+
+class Cpu(Mapped):
+    """The CPU that the guest sees."""
+
+    scalar: ClassVar[str] = "mode"
+    mode: Annotated[
+        Literal["host-passthrough", "host-model", "maximum", "custom"] | None,
+        Xml(
+            "./cpu/@mode",
+            clears=("./cpu/model", "./cpu/@match", "./cpu/@check", "./cpu/@migratable"),
+        ),
+        NotRunning(),
+    ] = None
+    """``custom`` for a model by name. Born as the host's own where it is accelerated."""
+    model: Annotated[str | None, Xml("./cpu/model"), NotRunning()] = None
+    """A model's name, such as ``EPYC``."""
+    features: Annotated[
+        dict[str, Literal["force", "require", "optional", "disable", "forbid"]] | None,
+        Pairs("./cpu/feature", key="@name", value="@policy"),
+        NotRunning(),
+    ] = None
+    """Features to add or take away."""
+    cache: Annotated[CpuCache | None, Group("."), NotRunning()] = None
+    """Its cache."""
+
+    @classmethod
+    def expand(cls, value: Any) -> Any:
+        """A mode, or a model by name."""
+        if isinstance(value, str):
+            return {"mode": value} if value in CPU_MODES else {"mode": "custom", "model": value}
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _model_is_custom(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and value.get("model") is not None:
+            return {"mode": "custom", **value}
+        return value

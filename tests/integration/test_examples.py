@@ -1,0 +1,161 @@
+"""Every example and the reference stack, as their pages say, on a real host."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import libvirt
+import pytest
+
+from tests.integration.support import NO_CHANGES, Run, connection, kvmplan, wait_until
+from tests.privatehost import PrivateHost, TinyGuest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/specs"))
+GIB = 1024**3
+
+
+@dataclass
+class Copy:
+    """A user's copy of a repository, worked on from inside of it."""
+
+    directory: Path
+    host: PrivateHost
+    variables: tuple[str, ...]
+
+    def run(self, command: str, *flags: str) -> Run:
+        """Run a command as the example's page does."""
+        given = [part for variable in self.variables for part in ("--var", variable)]
+        return kvmplan(command, "--connect", self.host.uri, *given, *flags)
+
+    def plan(self) -> Run:
+        return self.run("plan", "--detailed-exitcode")
+
+    def apply(self) -> None:
+        done = self.run("apply", "--auto-approve")
+        assert done.code == 0, str(done)
+
+    def in_sync(self) -> Run:
+        planned = self.plan()
+        assert (planned.code, planned.last) == (0, NO_CHANGES), str(planned)
+        return planned
+
+    def destroy(self) -> None:
+        flags = ("--auto-approve", "--allow-data-loss", "volume.*")
+        done = self.run("destroy", *flags)
+        assert done.code == 0, str(done)
+        assert self.run("plan", "--destroy", "--detailed-exitcode").code == 0
+
+
+@pytest.fixture
+def conn(private_host: PrivateHost) -> Iterator[libvirt.virConnect]:
+    with connection(private_host) as opened:
+        yield opened
+
+
+def copied(
+    example: Path, host: PrivateHost, directory: Path, monkeypatch: pytest.MonkeyPatch, *more: str
+) -> Copy:
+    """Copy an example; its pool lies beside it."""
+    copy = directory / "copy"
+    shutil.copytree(example, copy, ignore=shutil.ignore_patterns(".*"))
+    monkeypatch.chdir(copy)
+    return Copy(copy, host, (f"pool_path={directory / 'pool'}", *more))
+
+
+def pull_the_plug(conn: libvirt.virConnect) -> None:
+    """Power off every guest: one that stopped at its firmware hears no power button."""
+    for domain in conn.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+        domain.destroy()
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_every_example(
+    example: Path,
+    private_host: PrivateHost,
+    conn: libvirt.virConnect,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copy = copied(example, private_host, tmp_path, monkeypatch)
+    assert kvmplan("validate", "--var", copy.variables[0]).code == 0
+    assert copy.plan().code == 2
+    copy.apply()
+    try:
+        copy.in_sync()
+        pull_the_plug(conn)
+        copy.in_sync()
+        refused = copy.run("destroy", "--auto-approve")
+        assert (refused.code, "KVP211" in refused.err) == (7, True), str(refused)
+    finally:
+        copy.destroy()
+    assert list((tmp_path / "pool").iterdir()) == []
+
+
+def test_the_reference_stack(
+    private_host: PrivateHost,
+    conn: libvirt.virConnect,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "repository").mkdir()
+    shutil.copytree(ROOT / "specs", tmp_path / "repository" / "specs")
+    copy = copied(tmp_path / "repository", private_host, tmp_path, monkeypatch)
+    assert copy.plan().code == 2
+    copy.apply()
+    try:
+        copy.in_sync()
+        reference = conn.lookupByName("kvmplan-reference")
+        assert reference.isActive() == 0
+        assert "i6300esb" in reference.XMLDesc()
+        # Nobody else's redefinition without a difference may look like one.
+        conn.defineXML(reference.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+        copy.in_sync()
+    finally:
+        copy.destroy()
+
+
+@pytest.mark.guest
+def test_the_quickstart_as_its_page_tells_it(
+    private_host: PrivateHost,
+    conn: libvirt.virConnect,
+    tiny_guest: TinyGuest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kernel = {
+        "image": str(tiny_guest.kernel),
+        "initrd": str(tiny_guest.initrd),
+        "cmdline": tiny_guest.command_line("quickstart"),
+    }
+    boot = f"boot={json.dumps(kernel)}"
+    copy = copied(ROOT / "examples/quickstart", private_host, tmp_path, monkeypatch, boot)
+    copy.apply()
+    try:
+        copy.in_sync()
+        net = conn.networkLookupByName("quickstart")
+        wait_until(lambda: len(net.DHCPLeases()) == 1, "the guest has its lease", 60)
+        domain = conn.lookupByName("quickstart")
+        running = domain.ID()
+
+        for page in (copy.directory / "edit").iterdir():
+            shutil.copy(page, copy.directory / "specs")
+        planned = copy.plan()
+        assert planned.code == 2
+        impact = next(line for line in planned.out.splitlines() if line.startswith("Impact: "))
+        assert "restart" not in impact
+        assert "1 create" in impact
+        copy.apply()
+        pending = copy.in_sync().out.partition("Pending restart")[2]
+        assert "memory.maximum" in pending
+        assert domain.ID() == running
+        assert domain.vcpusFlags(libvirt.VIR_DOMAIN_AFFECT_LIVE) == 2
+        assert domain.blockInfo("vda")[0] == 3 * GIB
+        assert domain.blockInfo("vdb")[0] == GIB
+        assert "192.168.151.10" in net.XMLDesc(0)
+    finally:
+        copy.destroy()
