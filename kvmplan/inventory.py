@@ -162,8 +162,26 @@ class Inventory:
 
     @cached_property
     def volume_by_path(self) -> Mapping[str, str]:
-        """Path -> ``POOL/NAME`` of every volume of an active pool; its key is its path."""
-        return {key: name for name, key in self.names.get(Kind.VOLUME, EMPTY).items()}
+        """Path -> ``POOL/NAME`` of every volume of an active pool; its key is its path.
+
+        Those that this stack has claimed in inactive pools are here too: nobody can see them, and
+        the guests' disks on them are no different for it.
+        """
+        entries = self.claims.entries.values() if self.claims else ()
+        claimed = {claim.key: claim.address.partition(".")[2] for claim in entries}
+        unseen = {
+            key: name
+            for key, name in claimed.items()
+            if key and self.is_unseen(Address(self.host, Kind.VOLUME, name))
+        }
+        return unseen | {key: name for name, key in self.names.get(Kind.VOLUME, EMPTY).items()}
+
+    def is_unseen(self, address: Address) -> bool:
+        """Whether a claimed volume cannot be seen, because its pool is there and not active."""
+        if address.kind is not Kind.VOLUME or self.claim(address) is None:
+            return False
+        pool = self.record(Address(self.host, Kind.POOL, address.pool))
+        return pool is not None and not pool.active
 
     def claim(self, address: Address) -> Claim | None:
         """This stack's claim on an address, whether or not the object is still the same."""

@@ -6,7 +6,7 @@ from kvmplan.apply.problems import Stale
 from kvmplan.apply.site import Site
 from kvmplan.diff import at
 from kvmplan.inventory import Record
-from kvmplan.mapping.document import parse
+from kvmplan.mapping.document import parse_to_read
 from kvmplan.mapping.lens import read
 from kvmplan.plan.change import Action, Change
 from kvmplan.plan.intent import Intent, runtime_of
@@ -48,7 +48,7 @@ def _check_fields(site: Site, change: Change, intent: Intent, record: Record) ->
         runtime=runtime_of(record, intent.claim, intent.tree),
         names=intent.names,
     )
-    live = read(intent.model, parse(record.document), context, intent.tree)
+    live = read(intent.model, parse_to_read(record.document), context, intent.tree)
     moved = [field.name for field in change.fields if at(live, field.path) != field.before]
     if moved:
         raise Stale(f"changed since it was planned: {', '.join(moved)}")

@@ -13,7 +13,7 @@ from kvmplan.apply.port import Host
 from kvmplan.apply.schema import Schemas
 from kvmplan.inventory import Inventory, Record
 from kvmplan.kinds.context import HostContext, VolumeFacts
-from kvmplan.mapping.document import parse
+from kvmplan.mapping.document import parse_to_read
 from kvmplan.plan.born import Births, uuid_of
 from kvmplan.plan.intent import Intent
 
@@ -42,7 +42,7 @@ class Site:
 
     def learn(self, record: Record) -> VolumeFacts:
         """Remember a volume that was just read."""
-        root = parse(record.document)
+        root = parse_to_read(record.document)
         path = root.findtext("target/path") or record.key
         target = root.find("target/format")
         format_ = target.get("type", "raw") if target is not None else "raw"
@@ -81,7 +81,7 @@ class Site:
     def base_capacity(self, name: str) -> str | None:
         """The capacity in bytes of a volume; None if there is none of that name."""
         record = self.host.record(Address(self.inventory.host, Kind.VOLUME, name))
-        return None if record is None else capacity_of(parse(record.document))
+        return None if record is None else capacity_of(parse_to_read(record.document))
 
 
 def capacity_of(volume: Element) -> str | None:

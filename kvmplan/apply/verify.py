@@ -12,7 +12,7 @@ from kvmplan.apply.problems import NotAsWanted
 from kvmplan.apply.site import Site
 from kvmplan.inventory import Record
 from kvmplan.kinds.verbs import Verb
-from kvmplan.mapping.document import parse
+from kvmplan.mapping.document import parse_to_read
 from kvmplan.mapping.lens import read
 from kvmplan.mapping.model import secret_paths
 from kvmplan.plan.change import Action, Change, FieldChange
@@ -69,9 +69,8 @@ def _read(site: Site, change: Change, intent: Intent, record: Record) -> Intent:
     """The intent beside the object as it is now."""
     claim = intent.claim if change.action is Action.UPDATE else None
     context = site.context(intent, runtime=runtime_of(record, claim, intent.tree))
-    root = parse(record.document)
-    live = read(intent.model, root, context, intent.tree)
-    return replace(intent, record=record, root=root, live=live, context=context)
+    live = read(intent.model, parse_to_read(record.document), context, intent.tree)
+    return replace(intent, record=record, live=live, context=context)
 
 
 def _differences(intent: Intent, left: Collection[FieldChange]) -> str:

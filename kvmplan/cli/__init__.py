@@ -5,6 +5,7 @@ Nothing but click is imported before a command runs.
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
 
@@ -21,12 +22,19 @@ def run(arguments: list[str]) -> int:
     """Run a command; its exit code. Usage errors are 1: nothing but changes ever exits 2."""
     from kvmplan.cli.group import kvmplan
 
+    collecting = gc.isenabled()
+    # A command makes a great many objects that live to its end, and next to no cycles: collections
+    # would take a fifth of a plan of 2,000 objects, and find nothing.
+    gc.disable()
     try:
         code = kvmplan.main(two_dashes(arguments), "kvmplan", standalone_mode=False)
     except BaseException as error:
         from kvmplan.cli.report import ended_by
 
         return ended_by(error)
+    finally:
+        if collecting:
+            gc.enable()
     return code if isinstance(code, int) else 0
 
 

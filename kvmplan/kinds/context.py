@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from kvmplan.mapping.lens import Context
@@ -35,10 +35,13 @@ class HostContext(Context):
     Attributes:
         volume: the facts of ``POOL/NAME``; None if there is no such volume.
         volume_at: the ``POOL/NAME`` of a path; None if no active pool has it.
+        overlays: path of a snapshot's overlay -> path of the declared volume that it is over: a
+            disk there counts as being on that volume.
     """
 
     volume: Callable[[str], VolumeFacts | None] = _no_volume
     volume_at: Callable[[str], str | None] = _no_volume
+    overlays: Mapping[str, str] = field(default_factory=dict)
 
 
 def host_context(context: Any) -> HostContext:

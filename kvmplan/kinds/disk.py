@@ -77,7 +77,10 @@ def _read_volume(disk: Element, context: Any) -> str | None:
     if disk.get("type") == "volume":
         return f"{source.get('pool')}/{source.get('volume')}"
     path = source.get("file") or source.get("dev")
-    return None if path is None else host_context(context).volume_at(path)
+    if path is None:
+        return None
+    known = host_context(context)
+    return known.volume_at(known.overlays.get(path, path))
 
 
 def _write_volume(disk: Element, value: str | None, context: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from lxml import etree
 from lxml.etree import _Element as Element
 
-from kvmplan.mapping.markers import Policy
+from kvmplan.mapping.markers import Items, Policy
 from kvmplan.mapping.model import Mapped, bindings
 from kvmplan.mapping.types import SecretText
 
@@ -92,20 +92,18 @@ def write_mark(document: Element, mark: Mark) -> None:
 def applied_fields(model: type[Mapped], tree: Mapping[str, Any]) -> dict[str, Any]:
     """A tree as it is remembered: JSON values, without secrets and policies."""
     kept: dict[str, Any] = {}
+    known = bindings(model)
     for name, value in tree.items():
-        binding = bindings(model).get(name)
+        binding = known.get(name)
         if binding is None or binding.secret or isinstance(binding.place, Policy):
             continue
-        if binding.item is not None and isinstance(value, Mapping):
-            item = binding.item
-            collection = hasattr(binding.place, "key")
-            kept[name] = (
-                {key: applied_fields(item, inner) for key, inner in value.items()}
-                if collection
-                else applied_fields(item, value)
-            )
-        else:
+        item = binding.item
+        if item is None or not isinstance(value, dict | Mapping):
             kept[name] = _plain(value)
+        elif isinstance(binding.place, Items):
+            kept[name] = {key: applied_fields(item, inner) for key, inner in value.items()}
+        else:
+            kept[name] = applied_fields(item, value)
     return kept
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from kvmplan.mapping.markers import Items
-from kvmplan.mapping.model import Mapped, bindings
+from kvmplan.mapping.model import Binding, Mapped, bindings, leading
 
 Tree = Mapping[str, Any]
 
@@ -20,9 +21,8 @@ def complete(model: type[Mapped], desired: Tree, live: Tree | None) -> dict[str,
         live: the persistent fields, read whole at least where followers are; None at birth.
     """
     tree = dict(desired)
-    found = bindings(model)
-    for name, wanted in desired.items():
-        binding, here = found[name], (live or {}).get(name)
+    for name, binding in _followers(model).items():
+        wanted, here = desired.get(name), (live or {}).get(name)
         if binding.item is None or not isinstance(wanted, Mapping):
             continue
         if isinstance(binding.place, Items):
@@ -32,10 +32,16 @@ def complete(model: type[Mapped], desired: Tree, live: Tree | None) -> dict[str,
             }
         else:
             tree[name] = complete(binding.item, wanted, here if live is not None else None)
-    for name, binding in found.items():
+    for name, binding in _followers(model).items():
         if binding.at_least is not None:
             _follow(tree, live, name, binding.at_least.sibling)
     return tree
+
+
+@cache
+def _followers(model: type[Mapped]) -> Mapping[str, Binding]:
+    """The fields that follow others, and those that hold such fields further down."""
+    return leading(model, lambda binding: binding.at_least is not None)
 
 
 def _follow(tree: dict[str, Any], live: Tree | None, upper: str, lower: str) -> None:

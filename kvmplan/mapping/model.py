@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, get_args
@@ -201,6 +201,26 @@ def chain(model: type[Mapped], path: tuple[str, ...]) -> list[Binding]:
     return found
 
 
+def leading(model: type[Mapped], chosen: Callable[[Binding], bool]) -> dict[str, Binding]:
+    """The fields that are chosen, and those that hold chosen ones further down."""
+    return {
+        name: binding
+        for name, binding in bindings(model).items()
+        if _leads(binding, chosen, frozenset())
+    }
+
+
+def _leads(
+    binding: Binding, chosen: Callable[[Binding], bool], above: frozenset[type[Mapped]]
+) -> bool:
+    if chosen(binding):
+        return True
+    if binding.item is None or binding.item in above:
+        return False
+    inner = bindings(binding.item).values()
+    return any(_leads(field, chosen, above | {binding.item}) for field in inner)
+
+
 def strategy_of(
     model: type[Mapped], path: tuple[str, ...], *, added: bool, removed: bool
 ) -> Strategy | None:
@@ -228,10 +248,11 @@ def _ends_at_member(links: list[Binding], path: tuple[str, ...]) -> bool:
 def declared(model: Mapped) -> dict[str, Any]:
     """What a desired object says, as a tree: given fields only, policies left out."""
     tree: dict[str, Any] = {}
-    for name, binding in bindings(type(model)).items():
-        if name not in model.model_fields_set or isinstance(binding.place, Policy):
+    given, values = model.model_fields_set, vars(model)
+    for name, binding in _stated(type(model)).items():
+        if name not in given:
             continue
-        value = getattr(model, name)
+        value = values[name]
         if isinstance(binding.place, Items) and value is not None:
             tree[name] = {key: declared(item) for key, item in value.items()}
         elif isinstance(value, Mapped):
@@ -239,6 +260,16 @@ def declared(model: Mapped) -> dict[str, Any]:
         else:
             tree[name] = dict(value) if isinstance(value, Mapping) else value
     return tree
+
+
+@cache
+def _stated(model: type[Mapped]) -> Mapping[str, Binding]:
+    """The fields that say something of the object: all but policies."""
+    return {
+        name: binding
+        for name, binding in bindings(model).items()
+        if not isinstance(binding.place, Policy)
+    }
 
 
 def walk(
@@ -260,7 +291,29 @@ def walk(
 
 def secret_paths(model: type[Mapped], tree: Tree) -> tuple[tuple[str, ...], ...]:
     """The paths of the secrets in a tree."""
-    return tuple(path for path, binding, _ in walk(model, tree) if binding.secret)
+    return tuple(_secret_paths(model, tree, ()))
+
+
+@cache
+def _secret_fields(model: type[Mapped]) -> Mapping[str, Binding]:
+    return leading(model, lambda binding: binding.secret)
+
+
+def _secret_paths(
+    model: type[Mapped], tree: Tree, prefix: tuple[str, ...]
+) -> typing.Iterator[tuple[str, ...]]:
+    for name, binding in _secret_fields(model).items():
+        if name not in tree:
+            continue
+        value, path = tree[name], (*prefix, name)
+        if binding.item is None or not isinstance(value, Mapping):
+            if binding.secret:
+                yield path
+        elif isinstance(binding.place, Items):
+            for key, item in value.items():
+                yield from _secret_paths(binding.item, item, (*path, key))
+        else:
+            yield from _secret_paths(binding.item, value, path)
 
 
 def key_of(place: Items, item: Mapping[str, Any]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lxml import etree
@@ -84,6 +84,11 @@ def _patch(
         name: Spot(model, binding, element, context, (*at, name), behind | later(model, name))
         for name, binding in bindings(model).items()
     }
+    before = {
+        name: spots[name].read(want)
+        for name, want in desired.items()
+        if name not in grouped and not isinstance(spots[name].binding.place, Overlay)
+    }
     _pin(spots, grouped)
     standing = {winner for _, winner in model.yields if find(element, split(winner)[0]) is not None}
     cleared = False
@@ -93,7 +98,7 @@ def _patch(
         if winner not in standing and find(element, split(winner)[0]) is not None:
             remove(element, loser)
     if cleared:
-        _restore(spots, grouped, desired)
+        _restore(spots, before, desired)
 
 
 def _in_order(spots: Mapping[str, Spot], grouped: Mapping[str, list[Edit]]) -> list[str]:
@@ -129,14 +134,26 @@ def _pin(spots: Mapping[str, Spot], grouped: Mapping[str, list[Edit]]) -> None:
             write_xml(spot, place, value)
 
 
-def _restore(spots: Mapping[str, Spot], grouped: Mapping[str, list[Edit]], desired: Tree) -> None:
-    """Write again what was cleared away and is wanted still."""
-    for name, want in desired.items():
-        spot = spots[name]
-        if name in grouped or want is None or isinstance(spot.binding.place, Overlay):
-            continue
-        if spot.read(want) != want:
-            _write(spot, [((), want)], want)
+def _restore(spots: Mapping[str, Spot], before: Tree, desired: Tree) -> None:
+    """Write again what was cleared away and is wanted still.
+
+    Only that: what is wanted and was not there before either is another step's to write.
+    """
+    for name, was in before.items():
+        want = desired[name]
+        lost = list(_lost(was, spots[name].read(want), want))
+        if lost:
+            _write(spots[name], lost, want)
+
+
+def _lost(was: Any, now: Any, want: Any, path: Path = ()) -> Iterator[Edit]:
+    """What was as wanted, and is not any more."""
+    if isinstance(was, Mapping) and isinstance(want, Mapping):
+        left = now if isinstance(now, Mapping) else {}
+        for name in (name for name in want if name in was):
+            yield from _lost(was[name], left.get(name), want[name], (*path, name))
+    elif want is not None and was == want and now != want:
+        yield path, want
 
 
 def _write(spot: Spot, edits: list[Edit], desired: Any) -> bool:

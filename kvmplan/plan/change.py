@@ -114,7 +114,7 @@ class Precondition:
     key: str = ""
     active: bool = False
     digest: str = ""
-    """Of the values of the fields it reads or changes; never of secrets."""
+    """Of the values of the fields it reads or changes, never of secrets; of a no-op empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +216,9 @@ class Plan:
         )
 
     def impacts(self) -> dict[Impact, int]:
-        """How many changes have each impact, the dangerous first."""
+        """How many changes have each impact, the dangerous first; mere adoptions have none."""
         counts: dict[Impact, int] = {}
         for change in self.acting:
-            counts[change.impact] = counts.get(change.impact, 0) + 1
+            if change.impact is not Impact.NONE:
+                counts[change.impact] = counts.get(change.impact, 0) + 1
         return dict(sorted(counts.items(), key=lambda item: -item[0].danger))

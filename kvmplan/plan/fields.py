@@ -11,6 +11,7 @@ from kvmplan.diff import at, diff
 from kvmplan.kinds.mark import applied_fields
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.complete import complete
+from kvmplan.mapping.document import parse_to_read
 from kvmplan.mapping.impact import Impact
 from kvmplan.mapping.lens import read
 from kvmplan.mapping.markers import Items, Runtime
@@ -74,13 +75,11 @@ def running_tree(intent: Intent) -> Tree | None:
 
     Followers are read too, declared or not: what is live depends on the running maximum.
     """
-    from kvmplan.mapping.document import parse
-
     record = intent.record
     if record is None or not record.active or record.running is None or intent.context is None:
         return None
     like = complete(intent.model, intent.tree, None)
-    return read(intent.model, parse(record.running), intent.context, like)
+    return read(intent.model, parse_to_read(record.running), intent.context, like)
 
 
 def pending(intent: Intent, running: Tree | None) -> tuple[FieldChange, ...]:

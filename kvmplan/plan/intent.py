@@ -7,10 +7,8 @@ paired with MACs, `!default` and followers get their values, and both sides beco
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-from lxml.etree import _Element as Element
 
 from kvmplan.address import Address, Kind
 from kvmplan.inventory import Claim, Inventory, Record, State
@@ -18,11 +16,12 @@ from kvmplan.kinds.context import HostContext
 from kvmplan.kinds.mark import Mark, Names, is_ours, read_mark
 from kvmplan.kinds.models import MODELS
 from kvmplan.mapping.complete import complete
-from kvmplan.mapping.document import parse
+from kvmplan.mapping.document import parse_to_read
 from kvmplan.mapping.lens import read
 from kvmplan.mapping.markers import Runtime
 from kvmplan.mapping.model import Mapped, bindings, declared
 from kvmplan.plan.born import Births
+from kvmplan.plan.chains import overlays, strays
 from kvmplan.plan.names import pair_names
 from kvmplan.spec.desired import Resource
 
@@ -45,7 +44,6 @@ class Intent:
         tree: all that is wanted, defaults and followers worked out.
         declared: what the spec says, without followers: what the mark remembers.
         live: the same fields as they are in the persistent document; None if it does not exist.
-        root: the persistent document; for reading only.
         names: the user's names of NICs, by MAC.
         context: what reading and writing this object's document needs.
     """
@@ -56,7 +54,6 @@ class Intent:
     declared: Tree = field(default_factory=dict)
     record: Record | None = None
     live: Tree | None = None
-    root: Element | None = None
     mark: Mark | None = None
     claim: Claim | None = None
     ours: bool = False
@@ -124,7 +121,7 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
     record = inventory.record(resource.address)
     if record is None:
         return _new(resource, model, tree, inventory, stack, births)
-    root = parse(record.document)
+    root = parse_to_read(record.document)
     claim = inventory.claim(resource.address)
     mark = read_mark(root)
     if not is_ours(mark, stack, resource.address.name, record.key):
@@ -138,6 +135,9 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
         wanted = {**birth_values(model), **tree}
     like = complete(model, wanted, None)
     live = read(model, root, context, like)
+    if model is MODELS[Kind.DOMAIN] and strays(live, tree):
+        context = replace(context, overlays=overlays(record, tree, context.volume_at))
+        live = read(model, root, context, like)
     whole = complete(model, wanted, live)
     return Intent(
         resource=resource,
@@ -146,7 +146,6 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
         declared=tree,
         record=record,
         live=without_followers(live, like, whole),
-        root=root,
         mark=mark,
         claim=claim,
         ours=ours,

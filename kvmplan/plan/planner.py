@@ -39,7 +39,7 @@ from kvmplan.plan.change import (
 from kvmplan.plan.checks import Conflicts, check_references
 from kvmplan.plan.fields import NOTHING, Compared, compare, pending, running_tree, waits_for_guest
 from kvmplan.plan.guards import Scene, refusals
-from kvmplan.plan.intent import Intent, intend, is_claimed
+from kvmplan.plan.intent import CREATING, Intent, intend, is_claimed
 from kvmplan.plan.members import released
 from kvmplan.plan.options import PlanOptions, named
 from kvmplan.plan.references import found as live_references
@@ -50,6 +50,15 @@ from kvmplan.spec.desired import Desired
 
 Complete = Callable[[str, Inventory, frozenset[str]], Inventory]
 """Host name, inventory, pools -> the inventory with all domains and these pools' volumes read."""
+
+UNSEEN = Compared((), ("its pool is not active: it is taken to be as it was",), ())
+"""What is known of a volume in an inactive pool."""
+
+IN_SNAPSHOT = "a declared volume is in a snapshot: its guest writes to an overlay over it"
+"""Why a disk that is elsewhere is in sync."""
+
+TRANSIENT = "its definition was removed while it runs; it is written again"
+"""Why an object without a difference is changed."""
 
 PAUSED_BY = {"ioerror": "an I/O error", "watchdog": "its watchdog", "crashed": "a crash inside"}
 """libvirt's reasons for a pause, in words."""
@@ -134,10 +143,15 @@ class Planner:
         record = intent.record
         if not self._is_chosen(address):
             return _Draft(address, Action.NOOP, Reason.HELD_BACK, intent, record)
+        begun = intent.claim is not None and intent.claim.phase == CREATING
+        if record is None and inventory.is_unseen(address) and not begun:
+            return _Draft(address, Action.NOOP, intent=intent, compared=UNSEEN)
         if record is None:
             return _Draft(address, Action.CREATE, intent=intent)
         running = running_tree(intent)
         compared = compare(intent, inventory.facts, running)
+        if intent.context is not None and intent.context.overlays:
+            compared = replace(compared, notes=(*compared.notes, IN_SNAPSHOT))
         changes = bool(compared.changes)
         owner = inventory.other_owner(address, record.key)
         if owner is not None:
@@ -155,6 +169,9 @@ class Planner:
             return _Draft(address, Action.NOOP, Reason.BLOCKED, intent, record, unchanged)
         if intent.unfinished:
             return _Draft(address, Action.UPDATE, Reason.TORN, intent, record, compared)
+        if not record.persistent and address.kind in (Kind.DOMAIN, Kind.NETWORK):
+            compared = replace(compared, notes=(*compared.notes, TRANSIENT))
+            changes = True
         action = Action.UPDATE if changes else Action.NOOP
         return _Draft(address, action, Reason.NONE, intent, record, compared)
 
@@ -222,6 +239,10 @@ class Planner:
             for short, claim in sorted(claims.items()):
                 address = _address(host, short)
                 record = inventory.record(address)
+                if record is None and inventory.is_unseen(address):
+                    if self._is_chosen(address):
+                        drafts.append(_Draft(address, Action.DELETE, Reason.DESTROY))
+                    continue
                 if record is None or not is_claimed(
                     record, claim, inventory, None, self._desired.stack.uid
                 ):
@@ -401,6 +422,8 @@ class Planner:
         record, intent = draft.record, draft.intent
         if record is None:
             return Precondition(exists=False)
+        if draft.action is Action.NOOP:
+            return Precondition(True, record.key, record.active)
         values = applied_fields(intent.model, intent.live) if intent and intent.live else {}
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return Precondition(True, record.key, record.active, digest(text))

@@ -9,7 +9,7 @@ from kvmplan.address import Address, Kind
 from kvmplan.inventory import Inventory, Record
 from kvmplan.kinds.context import HostContext
 from kvmplan.kinds.models import MODELS
-from kvmplan.mapping.document import parse
+from kvmplan.mapping.document import parse_to_read
 from kvmplan.mapping.lens import read
 from kvmplan.mapping.model import walk
 from kvmplan.spec.desired import Resource
@@ -27,7 +27,7 @@ def found(record: Record, inventory: Inventory, skeleton: Any) -> tuple[Address,
     """What a live object uses: volumes of its disks, networks of its NICs, a base, a pool."""
     model, address = MODELS[record.address.kind], record.address
     context = HostContext(skeleton=skeleton, volume_at=inventory.volume_by_path.get)
-    tree: Mapping[str, Any] = read(model, parse(record.document), context)
+    tree: Mapping[str, Any] = read(model, parse_to_read(record.document), context)
     targets = {
         Address(address.host, Kind(binding.ref.kind), value)
         for _, binding, value in walk(model, tree)

@@ -107,6 +107,8 @@ def update(intent: Intent, changes: Iterable[FieldChange], disk: DiskUse | None)
             yield from _resize(intent, waiting, disk)
         else:
             yield Draft(Verb.DEFINE, intent.address, tuple(c.path for c in waiting), impact=worst)
+    elif intent.record is not None and not intent.record.persistent and _is_defined(intent):
+        yield Draft(Verb.DEFINE, intent.address)
     starts = any(change.verb is Verb.START for change in acting)
     if starts and intent.unfinished and intent.address.kind is Kind.POOL and _builds(intent):
         yield Draft(Verb.BUILD, intent.address, impact=Impact.CREATE)
@@ -114,9 +116,14 @@ def update(intent: Intent, changes: Iterable[FieldChange], disk: DiskUse | None)
     yield from _live(intent, [change for change in acting if change not in runtime], disk)
     for change in sorted(runtime, key=lambda change: change.name):
         yield _runtime(intent, change)
-    if acting and intent.address.kind in (Kind.DOMAIN, Kind.NETWORK) and intent.ours:
+    if acting and _is_defined(intent) and intent.ours:
         # Last, and after a redefine too: what fails before must not pass for applied.
         yield mark_step(intent)
+
+
+def _is_defined(intent: Intent) -> bool:
+    """Whether its kind has a definition beside what runs."""
+    return intent.address.kind in (Kind.DOMAIN, Kind.NETWORK)
 
 
 def mark_step(intent: Intent) -> Draft:

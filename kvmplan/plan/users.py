@@ -13,7 +13,7 @@ from lxml.etree import _Element as Element
 
 from kvmplan.address import Address, Kind
 from kvmplan.inventory import Inventory, Record
-from kvmplan.mapping.document import parse
+from kvmplan.mapping.document import parse_to_read
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def users_of(inventory: Inventory) -> Users:
         if record.address.kind is Kind.DOMAIN:
             _domain(users, record, inventory.volume_by_path)
         elif record.address.kind is Kind.VOLUME:
-            base = parse(record.document).findtext("backingStore/path")
+            base = parse_to_read(record.document).findtext("backingStore/path")
             if base is not None:
                 users.overlays.setdefault(base, set()).add(record.address.name)
     return users
@@ -67,7 +67,7 @@ def _domain(users: Users, record: Record, volume_by_path: Mapping[str, str]) -> 
     if record.running is not None:
         documents.append((record.running, True))
     for text, running in documents:
-        root = parse(text)
+        root = parse_to_read(text)
         for disk in root.iterfind("devices/disk"):
             for path, volume, use in _disk(disk, name, running):
                 found = volume or (volume_by_path.get(path) if path else None)

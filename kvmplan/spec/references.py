@@ -9,7 +9,7 @@ from typing import Any
 from kvmplan.address import Address, Kind, parse_address
 from kvmplan.diagnostics import Diagnostics
 from kvmplan.mapping.markers import Items
-from kvmplan.mapping.model import Binding, Mapped, bindings
+from kvmplan.mapping.model import Binding, Mapped, leading
 from kvmplan.spec import codes
 from kvmplan.spec.desired import Reference
 from kvmplan.spec.node import BROKEN, Entry, Node
@@ -23,16 +23,7 @@ Path = tuple[str, ...]
 @cache
 def _with_references(model: type[Mapped]) -> Mapping[str, Binding]:
     """The fields of a model that are references or hold some further down."""
-    return {name: field for name, field in bindings(model).items() if _leads(field, frozenset())}
-
-
-def _leads(field: Binding, above: frozenset[type[Mapped]]) -> bool:
-    if field.ref is not None:
-        return True
-    if field.item is None or field.item in above:
-        return False
-    inner = bindings(field.item).values()
-    return any(_leads(binding, above | {field.item}) for binding in inner)
+    return leading(model, lambda field: field.ref is not None)
 
 
 def _values(

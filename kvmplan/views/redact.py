@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from kvmplan.plan.change import Change, FieldChange, Path, Plan
+from kvmplan.plan.change import Action, Change, FieldChange, Path, Plan
 
 SENSITIVE = "(sensitive)"
 
@@ -144,6 +144,9 @@ def scrubber(plan: Plan) -> Scrubber:
     found: set[str] = set()
     by_address = {change.address: sensitive_paths(change) for change in plan.changes}
     for change in (*plan.changes, *plan.drift):
+        if change.action is Action.NOOP and not sensitive_paths(change):
+            # Most of a big plan: its values are in no text, and the specs make no secret of them.
+            continue
         paths = (*sensitive_paths(change), *by_address.get(change.address, ()))
         found.update(_secrets_in(change.before, paths), _secrets_in(change.after, paths))
         found.update(_field_secrets(change.fields, paths))

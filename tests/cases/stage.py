@@ -39,7 +39,7 @@ from kvmplan.kinds.models import MODELS
 from kvmplan.kinds.skeletons import skeletons
 from kvmplan.mapping.document import parse, serialise
 from kvmplan.plan.born import Births
-from kvmplan.plan.intent import Intent, intend
+from kvmplan.plan.intent import CREATING, Intent, intend
 from kvmplan.spec import Desired, LoadOptions, Resource, load
 from tests.cases.page import Page
 
@@ -233,8 +233,11 @@ class _Builder:
             entry = self._said.get(address, {})
             owned = entry.get("owned", address in self._known)
             resource = self._was.resources.get(address)
-            intent = intend(resource, bare, self._was.stack.uid, births) if resource else None
-            records[address] = record
+            uid = self._was.stack.uid
+            intent = intend(resource, bare, uid, births) if resource else None
+            pool = bare.record(Address(self._host, Kind.POOL, address.pool))
+            if address.kind is not Kind.VOLUME or pool is None or pool.active:
+                records[address] = record
             if owned is True:
                 if address.kind in MARKED and entry.get("mark", True):
                     records[address] = self._marked(record, site, intent, entry)
@@ -278,7 +281,8 @@ class _Builder:
         applied = entry.get("applied")
         born = dict(entry.get("born", {}))
         if intent is not None:
-            if record.address.kind not in MARKED and applied is None:
+            whole = entry.get("phase") != CREATING
+            if record.address.kind not in MARKED and applied is None and whole:
                 applied = applied_fields(intent.model, intent.tree)
             if intent.tree.get("clone"):
                 born.setdefault("clone", intent.tree["clone"])

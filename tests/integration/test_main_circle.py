@@ -45,6 +45,7 @@ def everything(made: Stack, guest: TinyGuest, directory: Path) -> Path:
                 interfaces={"lan": f"{tag}-nat", "back": f"{tag}-iso"},
                 graphics=[{"type": "vnc", "listen": "127.0.0.1", "port": "auto"}],
                 video="vga",
+                shutdown_timeout="2s",
             ),
             f"{tag}-on": tiny_domain(
                 guest,

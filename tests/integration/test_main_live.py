@@ -227,9 +227,15 @@ def inside(guest: Guest, program: str, *arguments: str) -> str:
     """Run a program in the guest, by its agent; what it said."""
     command = {"path": f"/bin/{program}", "arg": list(arguments), "capture-output": True}
     pid = ask_agent(guest, "guest-exec", command)["pid"]
-    wait_until(lambda: ask_agent(guest, "guest-exec-status", {"pid": pid})["exited"], program)
-    status = ask_agent(guest, "guest-exec-status", {"pid": pid})
-    return base64.b64decode(status["out-data"]).decode().strip()
+    ended: list[dict[str, Any]] = []  # the agent tells it once
+
+    def has_ended() -> bool:
+        status = ask_agent(guest, "guest-exec-status", {"pid": pid})
+        ended.extend([status] if status["exited"] else [])
+        return bool(ended)
+
+    wait_until(has_ended, f"{program} has ended")
+    return base64.b64decode(ended[0]["out-data"]).decode().strip()
 
 
 def ask_agent(guest: Guest, command: str, arguments: dict[str, Any]) -> dict[str, Any]:

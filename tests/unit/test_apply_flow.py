@@ -131,11 +131,14 @@ def clean(host: FakeHost) -> FakeHost:
     return host
 
 
-def test_a_start_that_fails_leaves_a_domain_that_is_ours() -> None:
+def test_a_start_that_fails_leaves_a_domain_that_is_ours_and_is_tried_again() -> None:
     host = FakeHost(refuse={(Verb.START, "domain.web"): REFUSED})
     finished, _ = run(LAB, host)
     assert finished.failed == 1
     assert host.claims is not None
+    assert host.claims.entries["domain.web"].phase == "creating"
+    again, _ = run(LAB, clean(host))
+    assert (again.added, again.changed) == (0, 1)
     assert host.claims.entries["domain.web"].phase == "done"
 
 
