@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 @click.option("--json", "as_json", is_flag=True, help="Stream events as JSON lines.")
+@click.option("--xml", is_flag=True, help="The documents before and after as well.")
 @flags.plan_flags
 @flags.spec_flags
 @flags.connect_flags
@@ -37,7 +38,12 @@ def plan(
     choose(color=given["color"], no_color=given["no_color"], json=as_json, operation="plan")
     session = session_of(path, given)
     try:
-        made = make_plan(session, options_of(given, destroy=destroy)).plan
+        planned = make_plan(session, options_of(given, destroy=destroy))
+        made = planned.plan
+        if given["xml"] and form == "text" and not as_json:
+            from kvmplan.cli.xml import show_documents
+
+            show_documents(session, planned)
     finally:
         close(session)
     show_plan(session, made, form=form, summary=given["summary"])

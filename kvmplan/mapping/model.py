@@ -55,7 +55,6 @@ class Binding:
 
     name: str
     place: Place
-    doc: str
     item: type[Mapped] | None = None
     codec: Codec = codecs.TEXT
     on: On | None = None
@@ -77,9 +76,7 @@ class Mapped(BaseModel):
         yields: pairs of paths; while nodes stand at the second, those at the first go when patched.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
     scalar: ClassVar[str | None] = None
     exclusive: ClassVar[tuple[tuple[str, ...], ...]] = ()
     yields: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -132,13 +129,10 @@ def _bind(model: type[Mapped], name: str) -> Binding:
     where = f"{model.__name__}.{name}"
     item = _item(info.annotation)
     place = check_field(where, info.metadata, info.annotation, item, model.model_fields)
-    if not info.description:
-        raise TypeError(f"{where}: no docstring below the field")
     marks = {type(mark): mark for mark in info.metadata}
     return Binding(
         name=name,
         place=place,
-        doc=info.description,
         item=item,
         codec=_codec(place, info.annotation),
         on=marks.get(On),

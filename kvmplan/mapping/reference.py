@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from kvmplan.mapping.docs import field_doc
 from kvmplan.mapping.markers import Group, Items, On, Overlay, Policy, Runtime, Xml
 from kvmplan.mapping.model import Binding, Mapped, bindings
 from kvmplan.mapping.strategy import Strategy
@@ -169,7 +170,10 @@ def _object(
     """A model's long form. Key fields are not required: a map's own key gives them."""
     leaves = model.model_json_schema()["properties"]
     properties = {
-        name: _field(binding, leaves[name], definitions)
+        name: {
+            "description": field_doc(model, name),
+            **_field(binding, leaves[name], definitions),
+        }
         for name, binding in bindings(model).items()
     }
     required = [
@@ -186,14 +190,14 @@ def _object(
 
 def _field(binding: Binding, leaf: Schema, definitions: Schema) -> Schema:
     if binding.item is None:
-        return {"description": binding.doc, "anyOf": _leaf(binding, leaf)}
+        return {"anyOf": _leaf(binding, leaf)}
     if not isinstance(binding.place, Items):
-        return {"description": binding.doc, **_reference(binding.item, (), definitions)}
+        return _reference(binding.item, (), definitions)
     item = _reference(binding.item, binding.place.key, definitions)
     forms = [{"type": "object", "additionalProperties": item}]
     if not binding.place.named:
         forms.append({"type": "array", "items": item})
-    return {"description": binding.doc, "anyOf": [*forms, EXPRESSION, NULL]}
+    return {"anyOf": [*forms, EXPRESSION, NULL]}
 
 
 def _leaf(binding: Binding, leaf: Schema) -> list[Schema]:
@@ -264,7 +268,7 @@ def _rows(
             _place(binding, above),
             _change(binding, on),
             "" if binding.birth is None else f"`{_yaml(binding.birth.value)}`",
-            _cell(" ".join(binding.doc.split())),
+            _cell(" ".join(field_doc(model, name).split())),
         )
         if binding.item is not None:
             items = isinstance(binding.place, Items)

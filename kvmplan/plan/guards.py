@@ -104,10 +104,12 @@ class InUse:
 
     def check(self, change: Change, scene: Scene) -> Guarded | None:
         """Refuse deletes and stops under users that stay."""
-        users = sorted(set(self._users(change, scene)))
+        resized = any(field.path == ("capacity",) for field in change.fields)
+        below = self._below(change, scene) if resized else ()
+        users = sorted({*self._users(change, scene), *below})
         if not users:
             return None
-        verb = "deleted" if scene.goes(change.address) else "stopped"
+        verb = "deleted" if scene.goes(change.address) else "resized" if resized else "stopped"
         summary = f"{change.address.short} cannot be {verb}: used by {', '.join(users)}"
         remedy = "take it out of use first, or let the same plan remove its users"
         return Guarded(self.code, change.address, summary, remedy)
@@ -132,6 +134,13 @@ class InUse:
             for volume, uses in users.volumes.items():
                 if volume.partition("/")[0] == address.name:
                     yield from self._domains((use.domain for use in uses), address, scene)
+
+    def _below(self, change: Change, scene: Scene) -> Iterator[str]:
+        """Running guests that have a volume below their disk's top layer: QEMU holds it then."""
+        uses = scene.users[change.address.host].volumes.get(change.address.name, ())
+        for use in uses:
+            if use.running and not use.top and not scene.goes(change.address):
+                yield scene.domain(change.address.host, use.domain).short
 
     def _domains(self, names: Iterable[str], used: Address, scene: Scene) -> Iterator[str]:
         for name in names:

@@ -139,6 +139,10 @@ def test_a_guest_in_a_snapshot_is_in_sync(guest: Guest) -> None:
         guest.spec["title"] = "edited meanwhile"
         guest.stack.settle()
         assert document(guest.domain).find("devices/disk/source").get("file").endswith(".snap")
+        volume = guest.stack.volumes[f"{guest.stack.tag}/main.qcow2"]
+        capacity, volume["capacity"] = volume["capacity"], "32MiB"
+        assert "cannot be resized" in guest.stack.apply(code=7).err
+        volume["capacity"] = capacity
         refused = guest.stack.destroy("--exclude", f"domain.{guest.stack.tag}", code=7)
         assert "main.qcow2" in refused.err
     finally:

@@ -25,6 +25,7 @@ VIEWS: tuple[tuple[str, ...], ...] = (
     ("plan",),
     ("plan", "--json"),
     ("plan", "--format", "json"),
+    ("plan", "--xml"),
     ("apply", "--auto-approve", "--json"),
     ("plan", "--destroy"),
 )

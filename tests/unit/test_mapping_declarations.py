@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError, create_model
 
 from kvmplan.mapping.codecs import YES_NO
+from kvmplan.mapping.docs import field_doc
 from kvmplan.mapping.markers import (
     AtLeast,
     Case,
@@ -87,11 +88,17 @@ def test_contradictions(type_: Any, marks: tuple[Any, ...], message: str) -> Non
         declare(type_, *marks)
 
 
-def test_a_field_without_a_docstring() -> None:
-    with pytest.raises(TypeError, match=r"Bare\.field: no docstring"):
+def test_docstrings_below_fields_are_found_where_they_are_asked_for() -> None:
+    class Told(Leaf):
+        field: Annotated[str | None, Xml("./a")] = None
+        """What it means,
+        in two lines."""
+        bare: Annotated[str | None, Xml("./b")] = None
 
-        class Bare(Mapped):
-            field: Annotated[str | None, Xml("./a")] = None
+    assert field_doc(Told, "field") == "What it means,\nin two lines."
+    assert field_doc(Told, "name") == "Its name."
+    with pytest.raises(TypeError, match=r"Told\.bare: no docstring"):
+        field_doc(Told, "bare")
 
 
 def test_class_attributes_name_fields_and_paths() -> None:

@@ -10,6 +10,7 @@ import yaml
 
 from kvmplan.address import Kind
 from kvmplan.kinds import MODELS
+from kvmplan.mapping.docs import field_doc
 from kvmplan.mapping.model import bindings
 from kvmplan.mapping.reference import json_schema, reference_page
 
@@ -126,7 +127,7 @@ def test_every_field_is_described() -> None:
     for kind in Kind:
         shown = SCHEMA["properties"][kind.plural]["additionalProperties"]["anyOf"][0]
         for name, binding in bindings(MODELS[kind]).items():
-            assert shown["properties"][name]["description"] == binding.doc
+            assert shown["properties"][name]["description"] == field_doc(model, name)
             assert f"| `{name}` |" in reference_page(kind, MODELS[kind])
 
 

@@ -1,0 +1,117 @@
+"""The program as a process: two at once, interrupted, piped, and answered by hand."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.integration.support import Stack, connection, idle_domain, stack
+from tests.privatehost import PrivateHost
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(made: Stack, *command: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+    """Start a command on a stack's specs."""
+    assert made.host is not None
+    made.write()
+    return subprocess.Popen(
+        [sys.executable, "-m", "kvmplan", *command, str(made.path), "--connect", made.host.uri],
+        cwd=ROOT,
+        env={**os.environ, "KVMPLAN_TRACEBACK": "1"},
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def many(made: Stack, directory: Path, count: int) -> None:
+    """A pool and many volumes and domains."""
+    made.specs |= {
+        "pools": {made.tag: {"path": str(directory / "pool")}},
+        "volumes": {f"{made.tag}/v{n}.qcow2": {"capacity": "1MiB"} for n in range(count)},
+        "domains": {
+            f"{made.tag}-{n}": idle_domain(disks={"vda": f"{made.tag}/v{n}.qcow2"})
+            for n in range(count)
+        },
+    }
+
+
+def test_two_at_once_and_one_of_them_waits(private_host: PrivateHost, tmp_path: Path) -> None:
+    with stack(tmp_path, private_host) as made:
+        many(made, tmp_path, 12)
+        waiting = ("apply", "--auto-approve", "--lock-timeout", "60s")
+        both = [start(made, *waiting), start(made, *waiting)]
+        ended = [process.communicate(timeout=120) for process in both]
+        assert [process.returncode for process in both] == [0, 0], ended
+        added = sorted(out.rstrip().rpartition("\n")[2] for out, _ in ended)
+        assert added == [
+            "Apply complete! Resources: 0 added, 0 changed, 0 destroyed.",
+            "Apply complete! Resources: 25 added, 0 changed, 0 destroyed.",
+        ]
+        made.in_sync()
+
+
+def test_an_interrupted_apply_finishes_its_step(private_host: PrivateHost, tmp_path: Path) -> None:
+    with stack(tmp_path, private_host) as made, connection(private_host) as conn:
+        many(made, tmp_path, 60)
+        process = start(made, "apply", "--auto-approve", "--parallelism", "1")
+        pool = tmp_path / "pool"
+        while not (pool.is_dir() and any(pool.iterdir())):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130, out + err
+        assert "Traceback" not in err
+        assert "Apply incomplete!" in out
+        assert not [
+            s for s in conn.listAllSecrets() if made.uid in s.usageID() and "lock" in s.usageID()
+        ]
+        assert made.plan().code == 2
+        made.apply()
+        made.in_sync()
+
+
+def test_a_closed_pipe_is_no_traceback(private_host: PrivateHost, tmp_path: Path) -> None:
+    with stack(tmp_path, private_host) as made:
+        many(made, tmp_path, 3)
+        process = start(made, "plan")
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        said = process.stderr.read()
+        process.wait(timeout=60)
+        process.stderr.close()
+        assert "Traceback" not in said
+        assert "Exception ignored" not in said
+
+
+def answer(made: Stack, word: str) -> tuple[int, str]:
+    """Apply on a terminal, and type a word."""
+    master, slave = pty.openpty()
+    try:
+        process = start(made, "apply", stdin=slave)
+        os.write(master, f"{word}\n".encode())
+        out, err = process.communicate(timeout=60)
+    finally:
+        os.close(slave)
+        os.close(master)
+    return process.returncode, out + err
+
+
+def test_only_yes_is_yes(private_host: PrivateHost, tmp_path: Path) -> None:
+    with stack(tmp_path, private_host) as made:
+        made.specs["domains"] = {made.tag: idle_domain()}
+        code, said = answer(made, "y")
+        assert (code, "Apply complete!" in said) == (1, False), said
+        assert made.plan().code == 2
+        code, said = answer(made, "yes")
+        assert (code, "Apply complete!" in said) == (0, True), said
+        made.in_sync()

@@ -1,0 +1,40 @@
+"""``plan --xml``: the documents that would be sent, beside what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.integration.support import idle_domain, network, stack, subnet
+from tests.privatehost import PrivateHost
+
+
+def test_documents_stand_above_the_plan(private_host: PrivateHost, tmp_path: Path) -> None:
+    with stack(tmp_path, private_host) as made:
+        made.specs["networks"] = {f"{made.tag}-lan": network(subnet(), mtu=1500)}
+        made.specs["domains"] = {made.tag: idle_domain(title="old")}
+
+        new = made.plan("--xml")
+        assert f"+++ domain.{made.tag} (planned)" in new.out
+        assert "+  <title>old</title>" in new.out
+        assert new.last == "Plan: 2 to add, 0 to change, 0 to destroy."
+        made.apply()
+
+        made.domains[made.tag]["title"] = "new"
+        made.specs["networks"][f"{made.tag}-lan"]["mtu"] = 1400
+        changed = made.plan("--xml")
+        for line in ("-  <title>old</title>", "+  <title>new</title>", '+  <mtu size="1400"/>'):
+            assert line in changed.out, str(changed)
+        assert "kvmplan:object" not in changed.out
+        made.settle()
+
+
+def test_what_cannot_be_drawn_yet_says_why(private_host: PrivateHost, tmp_path: Path) -> None:
+    with stack(tmp_path, private_host) as made:
+        pool = private_host.directory / made.tag
+        made.specs["pools"] = {made.tag: {"path": str(pool)}}
+        made.specs["volumes"] = {
+            f"{made.tag}/base": {"capacity": "1MiB"},
+            f"{made.tag}/overlay": {"backing": f"{made.tag}/base"},
+        }
+        planned = made.plan("--xml")
+        assert f"volume.{made.tag}/overlay: its document cannot be shown yet" in planned.out
