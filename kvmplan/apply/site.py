@@ -30,6 +30,7 @@ class Site:
         self.host, self.inventory, self.births, self.stack = host, inventory, births, stack
         self.schemas = Schemas(inventory.facts.uri)
         self._volumes: dict[str, VolumeFacts] = {}
+        self._moved: set[str] = set()
         self._paths: dict[str, str] = {}
 
     def volume(self, name: str) -> VolumeFacts | None:
@@ -40,19 +41,26 @@ class Site:
         record = self.host.record(Address(self.inventory.host, Kind.VOLUME, name))
         return None if record is None else self.learn(record)
 
+    def planned_volume(self, name: str) -> VolumeFacts | None:
+        """The facts of ``POOL/NAME``, as it was when planned unless this run has touched it.
+
+        Enough for a disk: where a volume is and its format are facts of its birth, and a guest
+        whose disk has vanished does not start. A base must be there: see `volume`.
+        """
+        known = self.inventory.record(Address(self.inventory.host, Kind.VOLUME, name))
+        if known is None or name in self._volumes or name in self._moved:
+            return self.volume(name)
+        return _facts(known)
+
     def learn(self, record: Record) -> VolumeFacts:
         """Remember a volume that was just read."""
-        root = parse_to_read(record.document)
-        path = root.findtext("target/path") or record.key
-        target = root.find("target/format")
-        format_ = target.get("type", "raw") if target is not None else "raw"
-        facts = VolumeFacts(root.get("type") or "file", path, format_)
-        self._volumes[record.address.name] = facts
-        self._paths[path] = record.address.name
+        facts = self._volumes[record.address.name] = _facts(record)
+        self._paths[facts.path] = record.address.name
         return facts
 
     def forget(self, name: str) -> None:
         """A volume has changed or is gone: ask again next time."""
+        self._moved.add(name)
         facts = self._volumes.pop(name, None)
         if facts is not None:
             self._paths.pop(facts.path, None)
@@ -66,7 +74,7 @@ class Site:
         base = intent.context or self.births.context(self.inventory, names=intent.names)
         return replace(
             base,
-            volume=self.volume,
+            volume=self.planned_volume if intent.address.kind is Kind.DOMAIN else self.volume,
             volume_at=self.volume_at,
             runtime=base.runtime if runtime is None else runtime,
         )
@@ -82,6 +90,14 @@ class Site:
         """The capacity in bytes of a volume; None if there is none of that name."""
         record = self.host.record(Address(self.inventory.host, Kind.VOLUME, name))
         return None if record is None else capacity_of(parse_to_read(record.document))
+
+
+def _facts(record: Record) -> VolumeFacts:
+    root = parse_to_read(record.document)
+    path = root.findtext("target/path") or record.key
+    target = root.find("target/format")
+    format_ = target.get("type", "raw") if target is not None else "raw"
+    return VolumeFacts(root.get("type") or "file", path, format_)
 
 
 def capacity_of(volume: Element) -> str | None:

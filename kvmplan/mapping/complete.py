@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from kvmplan.mapping.markers import Items
-from kvmplan.mapping.model import Binding, Mapped, bindings, leading
+from kvmplan.mapping.model import Binding, Mapped, leading
 
 Tree = Mapping[str, Any]
 

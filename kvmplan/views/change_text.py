@@ -117,7 +117,7 @@ def _field(
 ) -> list[str]:
     name = printable(field.name)
     before, after = values.transition(field)
-    change = f"{before} {after}" if before in "+-" else f"{before} -> {after}"
+    change = f"{before} {after}".rstrip() if before in "+-" else f"{before} -> {after}"
     if before == after == SENSITIVE:
         change = f"{SENSITIVE} changes"
     tail = secrets.text(_consequence(field))

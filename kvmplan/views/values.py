@@ -72,26 +72,41 @@ class Values:
         """Any value on one line; collections in YAML's flow style."""
         if value is not None and is_sensitive(path, self.sensitive):
             return SENSITIVE
-        members = [(key, self.text((*path, key), member)) for key, member in children(value)]
         if isinstance(value, Mapping):
-            inner = ", ".join(f"{printable(key)}: {text}" for key, text in members)
-            return f"{{{inner}}}"
+            return self._mapping(path, value)
+        members = [(key, self.text((*path, key), member)) for key, member in children(value)]
         if members or isinstance(value, list | tuple):
             return f"[{', '.join(text for _, text in members)}]"
         return shorten(self.scalar(path, value))
+
+    def _mapping(self, path: Path, value: Mapping[str, Any]) -> str:
+        """A mapping in flow style, as a spec would say it.
+
+        A member does not repeat its own key, and members that say nothing else are a list.
+        """
+        said = {str(key): member for key, member in value.items() if member not in path[-1:]}
+        if said and all(_only_key(key, member) for key, member in said.items()):
+            return f"[{', '.join(printable(key) for key in said)}]"
+        texts = (f"{printable(key)}: {self.text((*path, key), said[key])}" for key in said)
+        return f"{{{', '.join(texts)}}}"
 
     def transition(self, field: FieldChange) -> tuple[str, str]:
         """What a field has and gets, as two texts; ``+`` or ``-`` first for a whole member."""
         before, after = field.before, field.after
         if isinstance(after, Mapping) and before is None:
-            return "+", self._of(field, after)
+            return "+", self._member(field, after)
         if isinstance(before, Mapping) and after is None:
             # A member that goes is read whole: switches that are off say nothing about it.
             said = {name: value for name, value in before.items() if value is not False}
-            return "-", self._of(field, said)
+            return "-", self._member(field, said)
         if self._is_text(field, before) and self._is_text(field, after):
             return text_change(before, after)
         return self._of(field, before), self._of(field, after)
+
+    def _member(self, field: FieldChange, value: Mapping[str, Any]) -> str:
+        """A whole member; one that is no more than its key has nothing to add to its name."""
+        text = self._of(field, value)
+        return "" if text == "{}" else text
 
     def _of(self, field: FieldChange, value: object) -> str:
         return SENSITIVE if field.sensitive and value is not None else self.text(field.path, value)
@@ -99,6 +114,11 @@ class Values:
     def _is_text(self, field: FieldChange, value: Any) -> bool:
         hidden = field.sensitive or is_sensitive(field.path, self.sensitive)
         return isinstance(value, str) and not hidden and ("\n" in value or len(value) > _LONGEST)
+
+
+def _only_key(key: str, member: Any) -> bool:
+    """Whether a member of a collection says nothing but its own key."""
+    return isinstance(member, Mapping) and set(map(str, member.values())) == {key}
 
 
 def text_change(before: str, after: str) -> tuple[str, str]:

@@ -17,12 +17,18 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from tests.privatehost import PrivateHost
 
 ROOT = Path(__file__).parent.parent.parent
 FLOOR = Path(__file__).parent / "floor.py"
 RUNS = 5
+ROUNDS = 3
+"""How often everything is defined, which takes seconds each time."""
+
+BYTECODE = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
+"""What would have every process of ours compile its sources again."""
 
 STACK = """\
 stack: {{name: bench, uid: 3b0f5f0e-4f0f-4a0c-8f6f-0d2f7a1c5b11}}
@@ -30,6 +36,19 @@ pools:
   bench: {{path: {pool}, autostart: false}}
 volumes:
   "bench/v{{{{ each.key }}}}.raw": {{for_each: {keys}, capacity: 1MiB, format: raw}}
+"""
+SMALL = """\
+stack: {{name: small, uid: 7d0c2a54-6b1e-4c55-9a53-1f6a8a3a2b12}}
+pools:
+  small: {{path: {pool}, autostart: false}}
+volumes:
+  small/a.raw: {{capacity: 1MiB, format: raw}}
+  small/b.raw: {{capacity: 1MiB, format: raw}}
+domains:
+  small-a:
+    {{type: qemu, vcpus: 1, memory: 128MiB, state: stopped, disks: {{vda: {{volume: small/a.raw}}}}}}
+  small-b:
+    {{type: qemu, vcpus: 1, memory: 128MiB, state: stopped, disks: {{vda: {{volume: small/b.raw}}}}}}
 """
 DOMAINS = """\
 domains:
@@ -52,20 +71,46 @@ def report(metric: str, value: float, bound: float, **details: float) -> None:
     print(json.dumps({**line, **rounded}), flush=True)
 
 
-def median_seconds(run: Callable[[], None]) -> float:
-    """The median wall time of several runs."""
+def seconds(run: Callable[[], None]) -> float:
+    """The wall time of one run."""
+    begun = time.perf_counter()
     run()
-    times = []
-    for _ in range(RUNS):
-        begun = time.perf_counter()
+    return time.perf_counter() - begun
+
+
+def medians(*runs: Callable[[], float]) -> list[float]:
+    """The median of each of several timed runs, which take turns, so that all meet the same load.
+
+    One of each comes before and does not count.
+    """
+    for run in runs:
         run()
-        times.append(time.perf_counter() - begun)
-    return statistics.median(times)
+    rounds = [[run() for run in runs] for _ in range(RUNS)]
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
 
 
-def process(*command: str) -> None:
-    """Run a command to its end, output discarded; it must succeed."""
-    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+class Processes:
+    """Runs commands to their end; they must succeed. Their bytecode is kept, as if installed."""
+
+    def __init__(self, folder: str) -> None:
+        kept = {name: text for name, text in os.environ.items() if name not in BYTECODE}
+        self._environment = {**kept, "PYTHONPYCACHEPREFIX": str(Path(folder) / "bytecode")}
+
+    def output(self, *arguments: str) -> str:
+        """What Python prints, given these arguments."""
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            check=True,
+            cwd=ROOT,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout
+
+    def timed(self, *arguments: str) -> Callable[[], float]:
+        """How long Python takes with these arguments."""
+        return lambda: seconds(lambda: self.output(*arguments))
 
 
 def kvmplan(*arguments: str) -> None:
@@ -79,6 +124,22 @@ def kvmplan(*arguments: str) -> None:
         raise SystemExit(f"kvmplan {' '.join(arguments)} exited {code}:\n{out.getvalue()[-3000:]}")
 
 
+def documents_of(uri: str) -> list[str]:
+    """The persistent documents of all domains, as they were defined through apply."""
+    import libvirt
+
+    connection = libvirt.open(uri)
+    return [d.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) for d in connection.listAllDomains()]
+
+
+def undefine_all(uri: str) -> None:
+    """Remove all definitions of domains."""
+    import libvirt
+
+    for domain in libvirt.open(uri).listAllDomains():
+        domain.undefine()
+
+
 def raw_defines(uri: str, documents: list[str]) -> float:
     """Seconds that bare threaded defines of these documents take: 4 threads, 2 connections."""
     import libvirt
@@ -88,67 +149,88 @@ def raw_defines(uri: str, documents: list[str]) -> float:
     with ThreadPoolExecutor(4) as threads:
         jobs = enumerate(documents)
         list(threads.map(lambda job: connections[job[0] % 2].defineXML(job[1]), jobs))
-    seconds = time.perf_counter() - begun
-    for domain in connections[0].listAllDomains():
-        domain.undefine()
-    return seconds
+    return time.perf_counter() - begun
 
 
-def documents_of(uri: str) -> list[str]:
-    """The persistent documents of all domains, as they were defined through apply."""
-    import libvirt
+def apply_and_phase(*arguments: str) -> tuple[float, float]:
+    """Seconds that a whole apply takes, and those in which it carries out the plan's steps."""
+    from kvmplan.apply import applier
 
-    connection = libvirt.open(uri)
-    return [d.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) for d in connection.listAllDomains()]
+    whole, phases = applier.apply, []
+
+    def timed(*given: Any, **options: Any) -> Any:
+        begun = time.perf_counter()
+        finished = whole(*given, **options)
+        phases.append(time.perf_counter() - begun)
+        return finished
+
+    applier.apply = timed
+    try:
+        through = seconds(lambda: kvmplan("apply", *arguments, "--auto-approve", "--no-color"))
+    finally:
+        applier.apply = whole
+    return through, phases[0]
 
 
 def measure_defines(uri: str, specs: Path) -> None:
-    """Defining through apply, against raw defines of the very same documents."""
-    begun = time.perf_counter()
-    kvmplan("apply", str(specs), "--connect", uri, "--auto-approve", "--no-color")
-    through = time.perf_counter() - begun
-    documents = documents_of(uri)
-    kvmplan("destroy", str(specs), "--connect", uri, "--auto-approve", "--target", "domain.*")
-    raw = raw_defines(uri, documents)
-    kvmplan("apply", str(specs), "--connect", uri, "--auto-approve")
+    """Defining through apply, against raw defines of the very same documents, in turn."""
+    raws, throughs, phases = [], [], []
+    for _ in range(ROUNDS):
+        through, phase = apply_and_phase(str(specs), "--connect", uri)
+        documents = documents_of(uri)
+        undefine_all(uri)
+        raws.append(raw_defines(uri, documents))
+        throughs.append(through)
+        phases.append(phase)
+        undefine_all(uri)
+    raw, through, phase = (statistics.median(times) for times in (raws, throughs, phases))
     report("define through apply / raw defines", through / raw, 1.5, apply=through, raw=raw)
+    report("define, the apply phase alone / raw defines", phase / raw, 1.5, phase=phase, raw=raw)
+    kvmplan("apply", str(specs), "--connect", uri, "--auto-approve")
 
 
-def measure_noop(uri: str, specs: Path) -> None:
+def measure_noop(uri: str, specs: Path, processes: Processes) -> None:
     """A plan that changes nothing, against the read floor; as whole processes and inside one."""
-    command = [sys.executable, "-m", "kvmplan", "plan", str(specs), "--connect", uri]
-    floor = [sys.executable, str(FLOOR), uri]
-    whole = median_seconds(lambda: process(*command))
-    floor_whole = median_seconds(lambda: process(*floor))
-    inside = median_seconds(lambda: kvmplan("plan", str(specs), "--connect", uri))
-    bare = statistics.median(
-        float(subprocess.run(floor, check=True, capture_output=True, text=True).stdout)
-        for _ in range(RUNS)
+    plan, floor = medians(
+        processes.timed("-m", "kvmplan", "plan", str(specs), "--connect", uri),
+        processes.timed(str(FLOOR), uri),
     )
-    report(
-        "no-op plan / read floor, whole process",
-        whole / floor_whole,
-        2.0,
-        plan=whole,
-        floor=floor_whole,
+    report("no-op plan / read floor, whole process", plan / floor, 2.0, plan=plan, floor=floor)
+    plan, floor = medians(
+        lambda: seconds(lambda: kvmplan("plan", str(specs), "--connect", uri)),
+        lambda: float(processes.output(str(FLOOR), uri)),
     )
-    report("no-op plan / read floor, without start-up", inside / bare, 2.0, plan=inside, floor=bare)
+    report("no-op plan / read floor, without start-up", plan / floor, 2.0, plan=plan, floor=floor)
 
 
-def measure_startup() -> None:
+def measure_startup(processes: Processes) -> None:
     """``--help`` against a bare interpreter."""
-    bare = median_seconds(lambda: process(sys.executable, "-c", "pass"))
-    shown = median_seconds(lambda: process(sys.executable, "-m", "kvmplan", "--help"))
+    bare, shown = medians(processes.timed("-c", "pass"), processes.timed("-m", "kvmplan", "--help"))
     report("--help / python -c pass", shown / bare, 4.5, help=shown, bare=bare)
+
+
+def measure_small(uri: str, folder: Path, processes: Processes) -> None:
+    """A plan that changes nothing of a stack of five objects, against a bare interpreter."""
+    spec = folder / "small.yaml"
+    spec.write_text(SMALL.format(pool=folder / "small"))
+    arguments = (str(spec), "--connect", uri)
+    kvmplan("apply", *arguments, "--auto-approve")
+    bare, plan = medians(
+        processes.timed("-c", "pass"), processes.timed("-m", "kvmplan", "plan", *arguments)
+    )
+    report("no-op plan of 5 objects / python -c pass", plan / bare, 18.0, plan=plan, bare=bare)
+    kvmplan("destroy", *arguments, "--auto-approve", "--allow-data-loss", "volume.*")
 
 
 def main(count: int) -> None:
     """Everything, on a private host of its own."""
-    measure_startup()
     host = PrivateHost(f"bench-{os.getpid()}")
     host.up()
     try:
         with tempfile.TemporaryDirectory() as folder:
+            processes = Processes(folder)
+            measure_startup(processes)
+            measure_small(host.uri, Path(folder), processes)
             specs = Path(folder) / "specs"
             specs.mkdir()
             keys = json.dumps([f"{number:04}" for number in range(count)])
@@ -157,7 +239,7 @@ def main(count: int) -> None:
             kvmplan("apply", str(specs), "--connect", host.uri, "--auto-approve")
             (specs / "domains.yaml").write_text(DOMAINS.format(keys=keys))
             measure_defines(host.uri, specs)
-            measure_noop(host.uri, specs)
+            measure_noop(host.uri, specs, processes)
     finally:
         host.down()
 

@@ -124,6 +124,38 @@ def test_an_equal_object_is_adopted_when_asked(
         assert f"domain.{made.tag}" in json.dumps(claims(conn, made.uid))
 
 
+def test_a_running_guest_is_adopted_as_it_is(
+    private_host: PrivateHost, conn: libvirt.virConnect, tmp_path: Path
+) -> None:
+    with stack(tmp_path, private_host) as made:
+        mac = "52:54:00:ad:0b:70"
+        nic = f"<interface type='user'><mac address='{mac}'/><model type='e1000e'/></interface>"
+        stranger = conn.defineXML(FOREIGN_DOMAIN.format(name=made.tag, devices=nic))
+        stranger.create()
+        running = stranger.ID()
+        made.specs["domains"] = {
+            made.tag: {
+                "title": "adopted",
+                "interfaces": {"out": {"user": True}},
+                "shutdown_timeout": "1s",
+            }
+        }
+        planned = made.plan("--adopt")
+        assert planned.last == "Plan: 0 to add, 1 to change, 0 to destroy.", str(planned)
+        made.apply("--adopt")
+        settled = made.in_sync()
+        assert "Pending restart" not in settled.out
+        assert "Unlisted" not in settled.out
+        mine = conn.lookupByName(made.tag)
+        assert mine.ID() == running
+        assert mac in mine.XMLDesc()
+        assert "e1000e" in mine.XMLDesc()
+        made.domains[made.tag]["interfaces"] = {"renamed": {"user": True}}
+        made.apply()
+        assert mac in conn.lookupByName(made.tag).XMLDesc()
+        made.in_sync()
+
+
 def test_another_stacks_object_is_never_taken(owner: Stack, conn: libvirt.virConnect) -> None:
     owner.apply()
     other = beside(owner, domains={owner.tag: {"title": "mine now"}})
