@@ -6,7 +6,6 @@ Nothing but click is imported before a command runs.
 from __future__ import annotations
 
 import gc
-import os
 import re
 import sys
 
@@ -16,15 +15,16 @@ SINGLE_DASH = re.compile(r"-[a-z][a-z-]+(=.*)?", re.DOTALL)
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and leave with its exit code."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    # The interpreter searches everything for cycles once more on its way out, unless told not to.
+    gc.freeze()
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
     """Run a command; its exit code. Usage errors are 1: nothing but changes ever exits 2."""
     from kvmplan.cli.group import kvmplan
 
-    # Entry points of whatever else is installed have no business here, and take time to look for.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     collecting = gc.isenabled()
     # A command makes a great many objects that live to its end, and next to no cycles: collections
     # would take a fifth of a plan of 2,000 objects, and find nothing.

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,8 +19,10 @@ from kvmplan.cli.plan import close, options_of, session_of, show_plan
 from kvmplan.diagnostics import ExitCode, fail
 
 if TYPE_CHECKING:
+    from kvmplan.address import Address
     from kvmplan.apply.events import ApplyFinished
     from kvmplan.apply.port import Lock
+    from kvmplan.cli.planfile import SavedPlan
     from kvmplan.cli.session import Session
     from kvmplan.plan.planner import Planned
 
@@ -27,6 +30,14 @@ apply_flags = flags.together(
     flags.path_argument,
     click.option("--auto-approve", is_flag=True, help="Do not ask."),
     click.option("--fail-fast", is_flag=True, help="After a failure start nothing new."),
+    click.option("--expect-digest", metavar="SHA", help="Refuse any plan but this one."),
+    click.option(
+        "--stale",
+        type=click.Choice(["fail", "skip"]),
+        default="fail",
+        show_default=True,
+        help="What to do with the parts of a plan file that the host has overtaken.",
+    ),
     click.option(
         "--lock-timeout",
         default="0s",
@@ -64,22 +75,61 @@ def carry_out(path: str | None, destroy: bool, given: dict[str, Any]) -> int:
         json=given["as_json"],
         operation="destroy" if destroy else "apply",
     )
-    if not given["auto_approve"] and (given["as_json"] or not sys.stdin.isatty()):
+    saved = _saved(path)
+    unattended = given["as_json"] or not sys.stdin.isatty()
+    if saved is None and not given["auto_approve"] and unattended:
         raise fail(
             "KVP640",
             "nobody is there to approve: stdin is no terminal",
             remedy="look at `kvmplan plan`, then apply with --auto-approve",
         )
     timeout = _seconds(given["lock_timeout"])
-    session = session_of(path, given)
+    session = _session(path, saved, destroy, given)
     try:
         _refuse_read_only(session)
         with _locks(session, timeout, "destroy" if destroy else "apply") as locks:
-            return _locked(session, locks, destroy, given)
+            return _locked(session, locks, destroy, given, saved)
     finally:
         if (stream := current().stream) is not None:
             stream.finish()
         close(session)
+
+
+def _saved(path: str | None) -> SavedPlan | None:
+    """The plan file that the command was given, if it was; its existence is the approval."""
+    from kvmplan.cli.planfile import load
+    from kvmplan.plan.saved import is_plan_file
+
+    return load(Path(path)) if path is not None and is_plan_file(Path(path)) else None
+
+
+def _session(
+    path: str | None, saved: SavedPlan | None, destroy: bool, given: dict[str, Any]
+) -> Session:
+    from kvmplan.cli import planfile
+
+    if saved is None:
+        return session_of(path, given)
+    planfile.check_digest(saved.document, given["expect_digest"])
+    return planfile.session_of(saved, {**given, "destroy": destroy})
+
+
+def _plan(
+    session: Session, destroy: bool, given: dict[str, Any], saved: SavedPlan | None
+) -> tuple[Planned, frozenset[Address]]:
+    """The plan to carry out, and what of a saved one is stale and left out."""
+    from kvmplan.cli.planfile import check_digest, replan
+    from kvmplan.cli.session import make_plan
+
+    if saved is not None:
+        return replan(session, saved, skip_stale=given["stale"] == "skip")
+    planned = make_plan(session, options_of(given, destroy=destroy))
+    if given["expect_digest"] is not None:
+        from kvmplan.cli.git import git_state
+        from kvmplan.views.plan_json import plan_json
+
+        check_digest(plan_json(planned.plan, git_state(session.path)), given["expect_digest"])
+    return planned, frozenset()
 
 
 def _refuse_read_only(session: Session) -> None:
@@ -149,12 +199,17 @@ def translated_but(kept: type[Exception], session: Session, host: str) -> Iterat
         raise caught
 
 
-def _locked(session: Session, locks: dict[str, Lock], destroy: bool, given: dict[str, Any]) -> int:
+def _locked(
+    session: Session,
+    locks: dict[str, Lock],
+    destroy: bool,
+    given: dict[str, Any],
+    saved: SavedPlan | None,
+) -> int:
     from kvmplan.cli.refresh import refresh_pools
-    from kvmplan.cli.session import make_plan
 
     refresh_pools(session)
-    planned = make_plan(session, options_of(given, destroy=destroy))
+    planned, stale = _plan(session, destroy, given, saved)
     plan = planned.plan
     show_plan(session, plan, form="text", summary=given["summary"])
     if plan.errored:
@@ -162,9 +217,10 @@ def _locked(session: Session, locks: dict[str, Lock], destroy: bool, given: dict
     if plan.refusals:
         _refuse(plan.refusals)
         return ExitCode.REFUSED
-    if plan.acting and not given["auto_approve"] and not _approved(plan):
+    if plan.acting and saved is None and not given["auto_approve"] and not _approved(plan):
         return ExitCode.ERROR
-    return _execute(session, planned, locks, given)
+    code = _execute(session, planned, locks, given)
+    return ExitCode.INCOMPLETE if stale and code == ExitCode.OK else code
 
 
 def _refuse(refusals: Any) -> None:

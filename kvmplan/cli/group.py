@@ -12,7 +12,7 @@ COMMANDS = {
     "plan": ("plan", "Show what apply would do, and whom it disturbs."),
     "apply": ("apply", "Make the host what the specs say."),
     "destroy": ("apply", "Remove what the stack owns, nothing else."),
-    "show": ("show", "Show one live object as a spec would say it."),
+    "show": ("show", "Show a saved plan, or one live object as a spec would say it."),
     "doctor": ("doctor", "Look at KVM, QEMU and libvirt, and say what to do."),
     "lock": ("lock", "Show who holds which lock."),
     "force-unlock": ("lock", "Remove a lock whose holder is gone."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 @click.option("--json", "as_json", is_flag=True, help="Stream events as JSON lines.")
+@click.option("--out", type=click.Path(dir_okay=False), help="Save the plan, for apply FILE.")
 @click.option("--xml", is_flag=True, help="The documents before and after as well.")
 @flags.plan_flags
 @flags.spec_flags
@@ -38,7 +40,8 @@ def plan(
     choose(color=given["color"], no_color=given["no_color"], json=as_json, operation="plan")
     session = session_of(path, given)
     try:
-        planned = make_plan(session, options_of(given, destroy=destroy))
+        options = options_of(given, destroy=destroy)
+        planned = make_plan(session, options)
         made = planned.plan
         if given["xml"] and form == "text" and not as_json:
             from kvmplan.cli.xml import show_documents
@@ -49,6 +52,13 @@ def plan(
     show_plan(session, made, form=form, summary=given["summary"])
     if made.errored:
         return ExitCode.ERROR
+    if given["out"] is not None:
+        from kvmplan.cli.planfile import save
+
+        save(session, planned, options, Path(given["out"]))
+        click.echo(
+            f"Saved the plan. To carry out exactly this: kvmplan apply {given['out']}", err=True
+        )
     return ExitCode.CHANGES if detailed_exitcode and made.acting else ExitCode.OK
 
 

@@ -141,14 +141,16 @@ def read_hosts(session: Session) -> dict[str, Inventory]:
     Raises:
         Failure: a host failed; KVP510, two names lead to one host.
     """
-    from concurrent.futures import ThreadPoolExecutor
+    from functools import partial
+
+    from kvmplan.host import side_by_side
 
     def inventory(name: str) -> Inventory:
         with translated(session, name):
             return session.hosts[name].inventory(wanted_of(session.desired, name))
 
-    with ThreadPoolExecutor(max_workers=min(len(session.hosts), 16) or 1) as threads:
-        found = dict(zip(session.hosts, threads.map(inventory, session.hosts), strict=True))
+    read_by_name = side_by_side([partial(inventory, name) for name in session.hosts])
+    found = dict(zip(session.hosts, read_by_name, strict=True))
     by_uuid: dict[str, str] = {}
     for name, read in found.items():
         other = by_uuid.setdefault(read.facts.uuid, name)
@@ -168,7 +170,7 @@ def read_hosts(session: Session) -> dict[str, Inventory]:
 def wanted_of(desired: Desired, host: str) -> Any:
     """What a plan needs to read of a host."""
     from kvmplan.inventory import Wanted
-    from kvmplan.mapping.model import declared, secret_paths
+    from kvmplan.mapping.model import has_secrets
 
     here = {
         address: resource for address, resource in desired.resources.items() if address.host == host
@@ -177,8 +179,7 @@ def wanted_of(desired: Desired, host: str) -> Any:
     secure = frozenset(
         address
         for address, resource in here.items()
-        if address.kind is Kind.DOMAIN
-        and secret_paths(type(resource.model), declared(resource.model))
+        if address.kind is Kind.DOMAIN and has_secrets(resource.model)
     )
     return Wanted(wanted, secure, desired.stack.uid)
 
@@ -204,18 +205,20 @@ def _check_patterns(
     session: Session, options: PlanOptions, inventories: Mapping[str, Inventory]
 ) -> None:
     """Every address flag must name something; those that allow harm must say the kind."""
-    known = set(session.desired.resources)
-    for host, inventory in inventories.items():
-        for short in inventory.claims.entries if inventory.claims else {}:
-            kind, _, name = short.partition(".")
-            known.add(Address(host, Kind(kind), name))
-    found = Diagnostics()
     flags = {
         "--target": options.targets,
         "--exclude": options.excludes,
         "--replace": options.replace,
         "--allow-data-loss": options.allow_data_loss,
     }
+    if not any(flags.values()):
+        return
+    known = set(session.desired.resources)
+    for host, inventory in inventories.items():
+        for short in inventory.claims.entries if inventory.claims else {}:
+            kind, _, name = short.partition(".")
+            known.add(Address(host, Kind(kind), name))
+    found = Diagnostics()
     for flag, patterns in flags.items():
         for pattern in patterns:
             _check_pattern(flag, pattern, known, found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("address")
+@click.argument("address", metavar="PLANFILE|ADDRESS")
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
@@ -29,12 +30,16 @@ if TYPE_CHECKING:
 @flags.connect_flags
 @flags.color_flags
 def show(address: str, form: str, xml: bool, path: str | None, **given: Any) -> None:
-    """Show one live object as a spec would say it, with its state and owner."""
+    """Show a saved plan, or one live object as a spec would say it."""
     from kvmplan.cli.plan import close, session_of
+    from kvmplan.plan.saved import is_plan_file
     from kvmplan.views.show_text import show_text
     from kvmplan.views.style import emit
 
     output = choose(color=given["color"], no_color=given["no_color"], json=False, operation="show")
+    if is_plan_file(Path(address)):
+        _show_plan(Path(address), form)
+        return
     session = session_of(path, given)
     try:
         target = _address(session, address)
@@ -48,6 +53,15 @@ def show(address: str, form: str, xml: bool, path: str | None, **given: Any) -> 
         sys.stdout,
         show_text(shown, style=output.style_of(sys.stdout), several_hosts=len(session.hosts) > 1),
     )
+
+
+def _show_plan(file: Path, form: str) -> None:
+    """A saved plan, as it was shown; needs no connection and no secret."""
+    from kvmplan.cli.planfile import load
+    from kvmplan.views.style import emit
+
+    plan = load(file, secrets=False)
+    emit(sys.stdout, plan.text if form == "text" else json.dumps(plan.document) + "\n")
 
 
 def _address(session: Session, text: str) -> Address:

@@ -1,7 +1,7 @@
 """libvirt: the only package that imports it, and only when a connection is opened.
 
-Opening and examining is all that the outside needs; the rest is reached through the port
-(`kvmplan.apply.port`) that an opened host implements.
+Opening and examining, and asking several hosts side by side, is all that the outside needs; the
+rest is reached through the port (`kvmplan.apply.port`) that an opened host implements.
 """
 
 from __future__ import annotations
@@ -12,8 +12,17 @@ if TYPE_CHECKING:
     from kvmplan.host.connection import default_uri, open_host, open_hosts
     from kvmplan.host.diagnosis import diagnose
     from kvmplan.host.doctor import Finding, examine
+    from kvmplan.host.threads import side_by_side
 
-__all__ = ["Finding", "default_uri", "diagnose", "examine", "open_host", "open_hosts"]
+__all__ = [
+    "Finding",
+    "default_uri",
+    "diagnose",
+    "examine",
+    "open_host",
+    "open_hosts",
+    "side_by_side",
+]
 
 _HOMES = {
     "default_uri": "connection",
@@ -22,6 +31,7 @@ _HOMES = {
     "diagnose": "diagnosis",
     "examine": "doctor",
     "Finding": "doctor",
+    "side_by_side": "threads",
 }
 
 

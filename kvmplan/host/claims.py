@@ -214,8 +214,8 @@ def _present(connection: Any, stack_uid: str) -> dict[int, Shard]:
             raise _unreadable(secret.usage, "its name is not one of kvmplan's")
         number = int(suffix or 0)
         entries = decode(text, secret.usage).entries
-        encoded = {address: encode_entry(claim) for address, claim in entries.items()}
-        shards[number] = Shard(number, encoded, text, secret.uuid)
+        # Where they are is all that counts: their texts are made anew from the claims.
+        shards[number] = Shard(number, dict.fromkeys(entries, ""), text, secret.uuid)
     return shards
 
 
@@ -229,5 +229,4 @@ def _keep_key(secret: Any) -> None:
         secret.setValue(os.urandom(32), 0)
 
 
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":"), sort_keys=True)
+_dump = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode

@@ -29,7 +29,13 @@ _COLD = frozenset(
         libvirt.VIR_ERR_DEVICE_MISSING,
     }
 )
-_COLD_MESSAGES = ("does not support hotplug", "No more available PCI", "No free ", "cannot be hot")
+_COLD_MESSAGES = (
+    "does not support hotplug",
+    "No more available PCI",
+    "No free ",
+    "cannot be hot",
+    "Could not set password",
+)
 _TRANSPORT = frozenset({libvirt.VIR_ERR_SSH, libvirt.VIR_ERR_LIBSSH})
 _LEVELS = frozenset({"VIR_ERR_NONE", "VIR_ERR_WARNING", "VIR_ERR_ERROR"})
 

@@ -36,7 +36,7 @@ from kvmplan.mapping.paths import is_path
 from kvmplan.mapping.strategy import Strategy
 from kvmplan.mapping.types import SecretText
 
-NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """Characters outside of XML 1.0: https://www.w3.org/TR/xml/#charsets"""
 
 Tree = Mapping[str, Any]
@@ -286,6 +286,13 @@ def walk(
 def secret_paths(model: type[Mapped], tree: Tree) -> tuple[tuple[str, ...], ...]:
     """The paths of the secrets in a tree."""
     return tuple(_secret_paths(model, tree, ()))
+
+
+def has_secrets(model: Mapped) -> bool:
+    """Whether a desired object says any secret; most have not even a field that could hold one."""
+    if model.model_fields_set.isdisjoint(_secret_fields(type(model))):
+        return False
+    return bool(secret_paths(type(model), declared(model)))
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
@@ -197,12 +198,16 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class SecretText:
-    """A secret in memory: equal by value, and unreadable wherever it is printed or serialised."""
+    """A secret in memory: equal by value, and unreadable wherever it is printed or serialised.
 
-    __slots__ = ("_value",)
+    `source` says where it was read, such as ``{"env": "NAME"}``, so that it can be read again;
+    None where it was made in memory.
+    """
 
-    def __init__(self, value: str) -> None:
-        self._value = value
+    __slots__ = ("_value", "source")
+
+    def __init__(self, value: str, source: Mapping[str, Any] | None = None) -> None:
+        self._value, self.source = value, source
 
     def reveal(self) -> str:
         """The secret itself, for the document that is sent to the host."""

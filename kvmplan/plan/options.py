@@ -19,6 +19,8 @@ class PlanOptions:
     adopt: bool = False
     allow_data_loss: tuple[str, ...] = ()
     allow_restart: tuple[str, ...] = ()
+    only: frozenset[Address] | None = None
+    """A saved plan's own addresses: whatever else has changed since is not its business."""
 
     def allows_data_loss(self, address: Address) -> bool:
         """Whether the user wrote that this object's bytes may be lost."""

@@ -260,6 +260,8 @@ class Planner:
 
     def _is_chosen(self, address: Address) -> bool:
         """Whether --target and --exclude leave it in: what a target refers to comes along."""
+        if self._options.only is not None and address not in self._options.only:
+            return False
         if self._options.targets and address not in self._needed:
             return False
         return not named(address, self._options.excludes)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kvmplan.diagnostics import Diagnostics
+from kvmplan.diagnostics import Diagnostics, Place
 from kvmplan.mapping.types import SecretText
 from kvmplan.spec import codes
 from kvmplan.spec.node import Node, plain
@@ -41,50 +41,54 @@ class Secrets:
         """The secret of a ``!secret`` node; None, and an error, if it cannot be read."""
         if isinstance(node.value, SecretText):
             return node.value
-        source, argument = next(iter(plain(node._replace(tag=None)).items()))
+        return self.read(plain(node._replace(tag=None)), node.place)
+
+    def read(self, given: Mapping[str, Any], place: Place | None) -> SecretText | None:
+        """The secret at ``{env | file | command: …}``; None, and an error, if it cannot be read."""
+        source, argument = next(iter(given.items()))
         if not self._read:
-            return SecretText("")
+            return SecretText("", given)
         if isinstance(argument, list):
             argument = tuple(str(word) for word in argument)
         key = (source, argument)
         if key not in self._known:
-            value = self._read_source(source, argument, node)
-            self._known[key] = None if value is None else SecretText(value)
+            value = self._read_source(source, argument, place)
+            self._known[key] = None if value is None else SecretText(value, dict(given))
         return self._known[key]
 
-    def _read_source(self, source: str, argument: Any, node: Node) -> str | None:
+    def _read_source(self, source: str, argument: Any, place: Place | None) -> str | None:
         if source == "env":
-            return self._env(str(argument), node)
+            return self._env(str(argument), place)
         if source == "file":
-            return self._file(str(argument), node)
-        return self._command(argument, node)
+            return self._file(str(argument), place)
+        return self._command(argument, place)
 
-    def _error(self, summary: str, node: Node, remedy: str | None = None) -> None:
-        self._report.error(codes.SECRET, summary, node.place, remedy)
+    def _error(self, summary: str, place: Place | None, remedy: str | None = None) -> None:
+        self._report.error(codes.SECRET, summary, place, remedy)
 
-    def _env(self, name: str, node: Node) -> str | None:
+    def _env(self, name: str, place: Place | None) -> str | None:
         value = self._environ.get(name)
         if value is None:
-            self._error(f"the environment has no variable '{name}'", node, f"export {name}=…")
+            self._error(f"the environment has no variable '{name}'", place, f"export {name}=…")
         return value
 
-    def _file(self, name: str, node: Node) -> str | None:
+    def _file(self, name: str, place: Place | None) -> str | None:
         path = self._root / name
         try:
             with path.open("rb") as stream:
                 mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
                 if mode & OTHERS:
                     summary = f"the secret file '{name}' has mode {mode:04o}; others may read it"
-                    self._error(summary, node, f"chmod 600 {name}")
+                    self._error(summary, place, f"chmod 600 {name}")
                     return None
                 return stream.read().decode("utf-8").removesuffix("\n").removesuffix("\r")
         except OSError as error:
-            self._error(f"cannot read the secret file '{name}': {error.strerror}", node)
+            self._error(f"cannot read the secret file '{name}': {error.strerror}", place)
         except UnicodeDecodeError:
-            self._error(f"the secret file '{name}' is not UTF-8 text", node)
+            self._error(f"the secret file '{name}' is not UTF-8 text", place)
         return None
 
-    def _command(self, words: tuple[str, ...], node: Node) -> str | None:
+    def _command(self, words: tuple[str, ...], place: Place | None) -> str | None:
         import subprocess
 
         try:
@@ -99,14 +103,14 @@ class Secrets:
             )
             text = done.stdout.decode("utf-8")
         except subprocess.TimeoutExpired:
-            self._error(f"the secret's command '{words[0]}' took longer than {TIMEOUT} s", node)
+            self._error(f"the secret's command '{words[0]}' took longer than {TIMEOUT} s", place)
         except (OSError, ValueError) as error:
             what = getattr(error, "strerror", None) or "its output is not UTF-8 text"
-            self._error(f"cannot run the secret's command '{words[0]}': {what}", node)
+            self._error(f"cannot run the secret's command '{words[0]}': {what}", place)
         else:
             if done.returncode == 0:
                 return text.removesuffix("\n").removesuffix("\r")
             said = " ".join(done.stderr.decode("utf-8", "replace").split())[:MAX_SHOWN]
             summary = f"the secret's command '{words[0]}' failed with {done.returncode}"
-            self._error(summary, node, f"it said: {said}" if said else None)
+            self._error(summary, place, f"it said: {said}" if said else None)
         return None

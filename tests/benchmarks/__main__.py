@@ -46,9 +46,11 @@ volumes:
   small/b.raw: {{capacity: 1MiB, format: raw}}
 domains:
   small-a:
-    {{type: qemu, vcpus: 1, memory: 128MiB, state: stopped, disks: {{vda: {{volume: small/a.raw}}}}}}
+    {{type: qemu, vcpus: 1, memory: 128MiB, state: stopped,
+     disks: {{vda: {{volume: small/a.raw}}}}}}
   small-b:
-    {{type: qemu, vcpus: 1, memory: 128MiB, state: stopped, disks: {{vda: {{volume: small/b.raw}}}}}}
+    {{type: qemu, vcpus: 1, memory: 128MiB, state: stopped,
+     disks: {{vda: {{volume: small/b.raw}}}}}}
 """
 DOMAINS = """\
 domains:

@@ -287,9 +287,7 @@ def test_what_libvirt_did_not_do_is_an_error() -> None:
     host = made(web())
     host._define = lambda address, xml: None  # type: ignore[method-assign]
     _, events = run(web(machine="pc"), host)
-    assert failures(events) == [
-        ("KVP610", "after apply, machine is still q35 (wanted pc)")
-    ]
+    assert failures(events) == [("KVP610", "after apply, machine is still q35 (wanted pc)")]
 
 
 def test_what_libvirt_s_schema_refuses_is_not_sent() -> None:

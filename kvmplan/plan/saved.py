@@ -1,0 +1,106 @@
+"""Plan files: a zip of JSON documents with a manifest of their digests.
+
+Whoever opens one trusts nothing in it: names, counts and sizes are limited before anything is
+unpacked, and every member must have the digest that the manifest says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+MEMBERS = ("plan.json", "text.json", "desired.json", "options.json")
+MOMENT = (1980, 1, 1, 0, 0, 0)
+"""The time stamp of members: the same plan makes the same bytes."""
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+"""What zipfile raises for files that are none."""
+LARGEST = 256 * 2**20
+"""Bytes that a member may have unpacked; 10,000 domains make some 40 MiB."""
+
+
+class BadPlanFile(Exception):
+    """The file cannot be used. `code` is its diagnostic's code, the message its sentence."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+def is_plan_file(path: Path) -> bool:
+    """Whether a path is a file that begins like a zip: specs never do."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(2) == b"PK"
+    except OSError:
+        return False
+
+
+def write(path: Path, members: Mapping[str, Any]) -> None:
+    """Write a plan file, readable by its owner alone, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    texts = {name: json.dumps(members[name], sort_keys=True, ensure_ascii=True) for name in MEMBERS}
+    digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+    texts[MANIFEST] = json.dumps({"format": FORMAT, "sha256": digests}, sort_keys=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as stream, zipfile.ZipFile(stream, "w") as archive:
+            for name, text in sorted(texts.items()):
+                info = zipfile.ZipInfo(name, MOMENT)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                info.external_attr = 0o600 << 16
+                archive.writestr(info, text)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The members of a plan file, each with the digest that its manifest says.
+
+    Raises:
+        BadPlanFile: KVP310 no plan file, KVP311 damaged or forged, KVP312 of another version.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_members(archive)
+            texts = {name: archive.read(name) for name in (MANIFEST, *MEMBERS)}
+    except (*DAMAGE, ValueError) as error:
+        raise BadPlanFile("KVP311", f"{path} is damaged: {error}") from error
+    except OSError as error:
+        raise BadPlanFile("KVP310", f"cannot read {path}: {error.strerror}") from error
+    return _checked(path, texts)
+
+
+def _check_members(archive: zipfile.ZipFile) -> None:
+    names = [info.filename for info in archive.infolist()]
+    if sorted(names) != sorted((MANIFEST, *MEMBERS)):
+        raise BadPlanFile("KVP310", "the file is no plan file of kvmplan")
+    for info in archive.infolist():
+        if info.file_size > LARGEST:
+            raise BadPlanFile("KVP311", f"{info.filename} in the plan file is too large to be real")
+
+
+def _checked(path: Path, texts: Mapping[str, bytes]) -> dict[str, Any]:
+    try:
+        manifest = json.loads(texts[MANIFEST])
+        format_, digests = manifest["format"], manifest["sha256"]
+        if format_ != FORMAT:
+            raise BadPlanFile("KVP312", f"{path} has format {format_}; this kvmplan reads {FORMAT}")
+        for name in MEMBERS:
+            if hashlib.sha256(texts[name]).hexdigest() != digests[name]:
+                raise BadPlanFile("KVP311", f"{name} in {path} is not what its manifest says")
+        return {name: json.loads(texts[name]) for name in MEMBERS}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BadPlanFile("KVP311", f"{path} is damaged: {type(error).__name__}") from error

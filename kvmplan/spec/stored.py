@@ -1,0 +1,146 @@
+"""Stored specs: a `Desired` as JSON and back, for plan files. Secrets keep their source alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from kvmplan.address import Address, Kind, parse_address
+from kvmplan.diagnostics import Place
+from kvmplan.mapping.model import Mapped
+from kvmplan.mapping.types import SecretText
+from kvmplan.spec.desired import Desired, HostSpec, Lifecycle, Reference, Resource, Stack
+from kvmplan.spec.secrets import Secrets
+
+SECRET_KEY = "!secret"
+
+
+class Unsavable(Exception):
+    """A secret that could not be read again: it was written in clear, or made from others."""
+
+
+def dump(desired: Desired) -> dict[str, Any]:
+    """All that the specs ask for, as JSON values.
+
+    Raises:
+        Unsavable: a secret has no source of its own.
+    """
+    stack = desired.stack
+    return {
+        "stack": {
+            "name": stack.name,
+            "uid": stack.uid,
+            "hosts": {name: spec.uri for name, spec in stack.hosts.items()},
+            "prune": stack.prune,
+            "max_delete": [stack.max_delete_count, stack.max_delete_percent],
+        },
+        "resources": [_resource(resource) for _, resource in sorted(desired.resources.items())],
+        "sources": list(desired.sources),
+    }
+
+
+def _resource(resource: Resource) -> dict[str, Any]:
+    lifecycle = resource.lifecycle
+    return {
+        "address": str(resource.address),
+        "fields": _value(resource.model, resource.address),
+        "defaults": sorted(list(path) for path in resource.defaults),
+        "place": _place(resource.place),
+        "places": [[list(path), _place(place)] for path, place in sorted(resource.places.items())],
+        "lifecycle": {
+            "prevent_destroy": lifecycle.prevent_destroy,
+            "ignore_changes": [list(path) for path in lifecycle.ignore_changes],
+            "unlisted": lifecycle.unlisted,
+        },
+        "depends_on": [_reference(reference) for reference in resource.depends_on],
+        "references": [_reference(reference) for reference in resource.references],
+    }
+
+
+def _value(value: Any, address: Address) -> Any:
+    if isinstance(value, Mapped):
+        given = {name: getattr(value, name) for name in value.model_fields_set}
+        return {name: _value(inner, address) for name, inner in sorted(given.items())}
+    if isinstance(value, SecretText):
+        if value.source is None:
+            raise Unsavable(f"{address.short} holds a secret that was not read by !secret")
+        return {SECRET_KEY: dict(value.source)}
+    if isinstance(value, Mapping):
+        return {key: _value(inner, address) for key, inner in value.items()}
+    return [_value(item, address) for item in value] if isinstance(value, tuple) else value
+
+
+def _place(place: Place | None) -> list[Any] | None:
+    return None if place is None else [place.file, place.line, place.column, place.length]
+
+
+def _reference(reference: Reference) -> list[Any]:
+    return [list(reference.path), str(reference.target), _place(reference.place)]
+
+
+def restore(
+    data: Mapping[str, Any], models: Mapping[Kind, type[Mapped]], secrets: Secrets
+) -> Desired:
+    """What `dump` made, with its secrets read again.
+
+    Raises:
+        ValueError: it is not what `dump` makes; the message says what is wrong.
+    """
+    try:
+        stack = data["stack"]
+        count, percent = stack["max_delete"]
+        hosts = {name: HostSpec(uri, None) for name, uri in stack["hosts"].items()}
+        found = [_restored(row, models, secrets) for row in data["resources"]]
+        return Desired(
+            Stack(stack["name"], stack["uid"], hosts, stack["prune"], count, percent, None),
+            {resource.address: resource for resource in found},
+            tuple(data["sources"]),
+        )
+    except (KeyError, TypeError, AttributeError, ValidationError) as error:
+        raise ValueError(f"the specs inside are not readable ({type(error).__name__})") from error
+
+
+def _restored(
+    row: Mapping[str, Any], models: Mapping[Kind, type[Mapped]], secrets: Secrets
+) -> Resource:
+    address = parse_address(row["address"])
+    place = _spot(row["place"])
+    fields = _with_secrets(row["fields"], secrets, place)
+    lifecycle = row["lifecycle"]
+    return Resource(
+        address=address,
+        model=models[address.kind].model_validate(fields, context={"live": True}),
+        defaults=frozenset(tuple(path) for path in row["defaults"]),
+        place=place,
+        places={tuple(path): Place(*spot) for path, spot in row["places"]},
+        lifecycle=Lifecycle(
+            lifecycle["prevent_destroy"],
+            tuple(tuple(path) for path in lifecycle["ignore_changes"]),
+            lifecycle["unlisted"],
+        ),
+        depends_on=tuple(_edge(edge) for edge in row["depends_on"]),
+        references=tuple(_edge(edge) for edge in row["references"]),
+    )
+
+
+def _with_secrets(value: Any, secrets: Secrets, place: Place | None) -> Any:
+    if isinstance(value, dict):
+        if set(value) == {SECRET_KEY}:
+            return secrets.read(value[SECRET_KEY], place)
+        return {key: _with_secrets(inner, secrets, place) for key, inner in value.items()}
+    return (
+        [_with_secrets(item, secrets, place) for item in value]
+        if isinstance(value, list)
+        else value
+    )
+
+
+def _spot(spot: list[Any] | None) -> Place | None:
+    return None if spot is None else Place(*spot)
+
+
+def _edge(edge: list[Any]) -> Reference:
+    path, target, spot = edge
+    return Reference(tuple(path), parse_address(target), _spot(spot))

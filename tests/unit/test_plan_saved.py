@@ -1,0 +1,107 @@
+"""Plan files: written whole, and nothing in one is trusted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from kvmplan.plan import saved
+from kvmplan.plan.saved import MANIFEST, MEMBERS, BadPlanFile
+
+CONTENT = {name: {"of": name} for name in MEMBERS}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "p.plan"
+    saved.write(path, CONTENT)
+    return path
+
+
+def code_of(path: Path) -> str:
+    with pytest.raises(BadPlanFile) as caught:
+        saved.read(path)
+    return caught.value.code
+
+
+def test_what_is_written_is_read(file: Path) -> None:
+    assert saved.read(file) == CONTENT
+    assert saved.is_plan_file(file)
+
+
+def test_only_its_owner_may_read_it(file: Path) -> None:
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_same_plan_makes_the_same_bytes(file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.plan"
+    saved.write(other, CONTENT)
+    assert other.read_bytes() == file.read_bytes()
+
+
+def test_nothing_is_left_where_it_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        saved.write(tmp_path / "missing" / "p.plan", CONTENT)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [2, 30, 200, 400])
+def test_a_truncated_file_is_damaged(file: Path, size: int) -> None:
+    file.write_bytes(file.read_bytes()[:size])
+    assert code_of(file) == "KVP311"
+
+
+def test_every_damaged_byte_is_noticed_or_harmless(file: Path) -> None:
+    whole = file.read_bytes()
+    for position in range(0, len(whole), 7):
+        broken = bytearray(whole)
+        broken[position] ^= 0xFF
+        file.write_bytes(bytes(broken))
+        with contextlib.suppress(BadPlanFile):
+            assert saved.read(file) == CONTENT
+
+
+def rewritten(path: Path, **members: str) -> None:
+    """A zip with these members, made by somebody else."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+
+
+def test_a_forged_member_is_noticed(file: Path) -> None:
+    with zipfile.ZipFile(file) as archive:
+        texts = {name: archive.read(name).decode() for name in archive.namelist()}
+    texts["plan.json"] = '{"of": "an enemy"}'
+    rewritten(file, **texts)
+    assert code_of(file) == "KVP311"
+
+
+def test_another_version_is_named(file: Path) -> None:
+    with zipfile.ZipFile(file) as archive:
+        texts = {name: archive.read(name).decode() for name in archive.namelist()}
+    texts[MANIFEST] = json.dumps({**json.loads(texts[MANIFEST]), "format": 99})
+    rewritten(file, **texts)
+    assert code_of(file) == "KVP312"
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "extra.json"])
+def test_members_of_other_names_are_refused(file: Path, name: str) -> None:
+    rewritten(file, **dict.fromkeys((MANIFEST, *MEMBERS, name), "{}"))
+    assert code_of(file) == "KVP310"
+
+
+def test_a_bomb_is_not_unpacked(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saved, "LARGEST", 1000)
+    rewritten(file, **dict.fromkeys((MANIFEST, *MEMBERS), "0" * 100000))
+    assert code_of(file) == "KVP311"
+
+
+def test_specs_are_no_plan_files(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("stack: {}")
+    assert not saved.is_plan_file(tmp_path / "a.yaml")
+    assert not saved.is_plan_file(tmp_path)
+    assert not saved.is_plan_file(tmp_path / "missing")
