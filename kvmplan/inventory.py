@@ -85,6 +85,34 @@ class HostFacts:
     """Whether it offers secrets (the test driver does not): without them no claims, no lock."""
 
 
+FORGOTTEN = "forgotten"
+"""The phase of a claim that was given up: a tombstone, so that a mark does not bring it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """That every run leaves an object alone.
+
+    Attributes:
+        who: who asked for it.
+        reason: why, in their words.
+        until: ISO 8601, UTC; ``""``: until it is released.
+    """
+
+    who: str = ""
+    reason: str = ""
+    until: str = ""
+
+    def lasts(self, now: str) -> bool:
+        """Whether it still holds at a moment, ISO 8601, UTC."""
+        return not self.until or self.until > now
+
+    def __str__(self) -> str:
+        parts = [f"held by {self.who}" if self.who else "held"]
+        parts += [f"until {self.until}"] if self.until else []
+        return " ".join(parts) + (f": {self.reason}" if self.reason else "")
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """That a stack owns one object of this host.
@@ -96,6 +124,7 @@ class Claim:
         born: what it was born from (a volume's format, backing, clone), compact JSON values.
         applied: the declared fields last applied, for kinds that carry no mark (pools, volumes).
         protect: `prevent_destroy`, kept so that it outlives its line in the spec.
+        hold: that every run leaves it alone, by whom and why.
     """
 
     address: str
@@ -104,6 +133,7 @@ class Claim:
     born: Mapping[str, Any] = field(default_factory=dict)
     applied: Mapping[str, Any] | None = None
     protect: bool = False
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +197,16 @@ class Inventory:
         Those that this stack has claimed in inactive pools are here too: nobody can see them, and
         the guests' disks on them are no different for it.
         """
-        entries = self.claims.entries.values() if self.claims else ()
-        claimed = {claim.key: claim.address.partition(".")[2] for claim in entries}
+        pools = (Address(self.host, Kind.POOL, n) for n in self.names.get(Kind.POOL, EMPTY))
+        idle = tuple(
+            f"{Kind.VOLUME}.{pool.name}/"
+            for pool in pools
+            if (record := self.record(pool)) is not None and not record.active
+        )
         unseen = {
-            key: name
-            for key, name in claimed.items()
-            if key and self.is_unseen(Address(self.host, Kind.VOLUME, name))
+            claim.key: claim.address.partition(".")[2]
+            for claim in (self.claims.entries.values() if self.claims and idle else ())
+            if claim.key and claim.address.startswith(idle)
         }
         return unseen | {key: name for name, key in self.names.get(Kind.VOLUME, EMPTY).items()}
 

@@ -1,6 +1,52 @@
 """Options and fixtures of the whole suite."""
 
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+
+_SUMMARIES = "KVMPLAN_TEST_SUMMARIES"
+"""The variable that tells workers where the session's summaries go."""
+
+
+def pytest_configure() -> None:
+    """Make the directory of the session's summaries; workers inherit it."""
+    if _SUMMARIES not in os.environ:
+        os.environ[_SUMMARIES] = tempfile.mkdtemp(prefix="kvmplan-summaries-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove it again, once no worker needs it."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(_SUMMARIES), ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def summaries() -> Path:
+    """Where tests leave ``*.summary.json``: lines of JSON with a ``title`` and a ``text``."""
+    return Path(os.environ[_SUMMARIES])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests left to be told, by title."""
+    told: dict[str, list[str]] = {}
+    for title, text in _lines(Path(os.environ[_SUMMARIES])):
+        told.setdefault(title, []).append(text)
+    for title, texts in sorted(told.items()):
+        terminalreporter.section(title)
+        for text in sorted(texts):
+            terminalreporter.line(text)
+
+
+def _lines(folder: Path) -> Iterator[tuple[str, str]]:
+    for file in sorted(folder.glob("*.summary.json")):
+        for line in file.read_text().splitlines():
+            entry = json.loads(line)
+            yield entry["title"], entry["text"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,15 +1,15 @@
 """Claims while a plan is applied: never less on the host than what the stack owns there.
 
 Everything that will be made is claimed before the first step, with phase ``creating``; what is done
-becomes ``done``, what is gone is dropped. Writes are batched: at most one in a second, except where
-the next step relies on one.
+becomes ``done``, what is gone is dropped. Each write holds all claims, so they are batched: at most
+one in a second, except where the next step relies on one (`ClaimBook.before`).
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,18 +18,27 @@ from kvmplan.apply.port import Host
 from kvmplan.apply.site import Site
 from kvmplan.inventory import Claim, Claims, Record
 from kvmplan.kinds.mark import applied_fields
+from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.document import parse
-from kvmplan.plan.change import Action, Change, Reason
+from kvmplan.plan.change import Action, Change, Reason, Step
 from kvmplan.plan.intent import Intent
 
 CREATING, DONE = "creating", "done"
 SECONDS_BETWEEN_WRITES = 1.0
+OPENING = frozenset({Verb.START, Verb.ATTACH, Verb.UPDATE_DEVICE})
+"""Verbs after which a guest may write into a volume that it could not write into before."""
+
 UNMARKED = (Kind.POOL, Kind.VOLUME)
 """Kinds that keep no mark: the claim remembers what was applied."""
 
 
 class ClaimBook:
-    """One host's claims of one stack during an apply. Any thread may call any method."""
+    """One host's claims of one stack during an apply. Any thread may call any method.
+
+    Attributes:
+        before_writing: called before each write; nothing is written if it raises. A run that has
+            lost its lock must not write what it knew then over the claims of another.
+    """
 
     def __init__(self, site: Site, stack_name: str, origin: str = "") -> None:
         self._site = site
@@ -39,6 +48,7 @@ class ClaimBook:
         self._before: Mapping[str, Claim] = found.entries if found else {}
         self._entries: dict[str, Claim] = dict(self._before)
         self._active = site.inventory.facts.has_secrets
+        self.before_writing: Callable[[], None] = _nothing
         self._version = self._written = 0
         self._guard = threading.Lock()
         self._writing = threading.Lock()
@@ -71,7 +81,7 @@ class ClaimBook:
         """A created or updated object is as wanted."""
         born = None if change.action in (Action.CREATE, Action.REPLACE) else self._born(intent)
         self._put(self._owned(intent, record, born))
-        self._settle(change)
+        self._settle()
 
     def exists(self, intent: Intent, record: Record) -> None:
         """A new object is there, although the rest of its change failed.
@@ -92,10 +102,22 @@ class ClaimBook:
         self._put(self._beginning(intent))
         self.flush()
 
+    def before(self, step: Step) -> None:
+        """Before a guest gets at a disk, the host knows which volumes are done.
+
+        A volume that is claimed as being created is made again after a crash: no guest may have
+        written into it.
+
+        Raises:
+            HostError: the host did not take it.
+        """
+        if step.address.kind is Kind.DOMAIN and step.verb in OPENING:
+            self.flush()
+
     def gone(self, change: Change) -> None:
         """A deleted object is gone."""
         self._drop(change.address)
-        self._settle(change)
+        self._settle()
 
     def never_made(self, change: Change) -> None:
         """A new object was not made: claims are again as they were, but for what was removed."""
@@ -152,11 +174,9 @@ class ClaimBook:
             if self._entries.pop(address.short, None) is not None:
                 self._version += 1
 
-    def _settle(self, change: Change) -> None:
-        """Write now after a volume was made: a guest may be the next to write into it."""
-        if change.address.kind is Kind.VOLUME and change.action is not Action.DELETE:
-            self.flush()
-        elif self._writing.acquire(blocking=False):
+    def _settle(self) -> None:
+        """Write what is noted, unless that was done a moment ago."""
+        if self._writing.acquire(blocking=False):
             try:
                 if time.monotonic() - self._last >= SECONDS_BETWEEN_WRITES:
                     self._write()
@@ -181,9 +201,14 @@ class ClaimBook:
         if version == self._written:
             return
         if self._active:
+            self.before_writing()
             self._host.write_claims(replace(self._head, entries=entries))
         self._written = version
         self._last = time.monotonic()
+
+
+def _nothing() -> None:
+    """Writing needs no leave."""
 
 
 def _wanted_born(intent: Intent) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from lxml import etree
@@ -23,8 +24,8 @@ from kvmplan.kinds.mark import (
 )
 from kvmplan.mapping.document import digest, parse, serialise
 from kvmplan.mapping.lens import Edit, patch
-from kvmplan.mapping.markers import Items
-from kvmplan.mapping.model import bindings
+from kvmplan.mapping.markers import Foreign, Items, Pairs
+from kvmplan.mapping.model import Mapped, bindings
 from kvmplan.plan.intent import Intent
 
 MARKED = (Kind.DOMAIN, Kind.NETWORK)
@@ -91,12 +92,44 @@ def mark_of(site: Site, intent: Intent, uuid: str) -> Mark:
 
 
 def interim_mark(site: Site, intent: Intent, uuid: str, document: str) -> Mark | None:
-    """The mark to leave while steps of a change are still to come: what was applied before stays.
+    """The mark to leave while steps of a change are still to come; None keeps the one there is.
 
-    Otherwise a member whose removal fails later would be nobody's from then on. None keeps the mark
-    that is there.
+    What was applied before stays, and members that are to come are there already: otherwise one
+    whose removal or addition is cut would be nobody's from then on.
     """
-    return mark_of(site, intent, uuid) if read_mark(parse(document)) is None else None
+    wanted = mark_of(site, intent, uuid)
+    found = read_mark(parse(document))
+    if found is None:
+        return replace(wanted, unfinished=True)
+    keys = {
+        path: {**wanted.keys.get(path, {}), **found.keys.get(path, {})}
+        for path in {**wanted.keys, **found.keys}
+    }
+    applied = _with_members(intent.model, found.applied, wanted.applied)
+    mark = replace(wanted, keys=keys, applied=applied, unfinished=True)
+    return None if mark == found else mark
+
+
+def _with_members(
+    model: type[Mapped], before: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What was applied before, and the members of collections that are wanted."""
+    merged = dict(before)
+    for name, value in wanted.items():
+        binding, past = bindings(model)[name], before.get(name)
+        if not isinstance(value, Mapping):
+            continue
+        item, known = binding.item, past if isinstance(past, Mapping) else {}
+        if isinstance(binding.place, Items | Pairs | Foreign):
+            merged[name] = {**value, **known}
+            if isinstance(binding.place, Items) and item is not None:
+                for key in value.keys() & known.keys():
+                    merged[name][key] = _with_members(item, known[key], value[key])
+        elif item is not None:
+            inner = _with_members(item, known, value)
+            if inner:
+                merged[name] = inner
+    return merged
 
 
 def _declared_names(intent: Intent) -> Names:

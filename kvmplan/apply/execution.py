@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
-from kvmplan.address import Address
+from kvmplan.address import Address, Kind
 from kvmplan.apply.claims import ClaimBook
 from kvmplan.apply.port import HostError, Lock
 from kvmplan.apply.precondition import check
@@ -13,6 +13,7 @@ from kvmplan.apply.problems import LockLost
 from kvmplan.apply.site import Site
 from kvmplan.apply.verify import verify, verify_gone
 from kvmplan.apply.work import Task, Worker
+from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.impact import Impact
 from kvmplan.plan.change import Action, Change, Step
 from kvmplan.plan.intent import Intent
@@ -32,6 +33,7 @@ class Execution:
     ) -> None:
         self._site, self._intents, self._lock, self._book = site, intents, lock, book
         self._worker = Worker(site)
+        book.before_writing = self._check_lock
         self._looked = float("-inf")
         self.lost = False
 
@@ -42,8 +44,12 @@ class Execution:
 
     def close(self) -> None:
         """Write the claims as they are in the end. Raises HostError."""
-        if not self.lost:
+        if self.lost:
+            return
+        try:
             self._book.close()
+        except LockLost as error:
+            raise HostError(str(error)) from error
 
     def begin(self, change: Change) -> Task:
         """Look whether a change can begin.
@@ -60,6 +66,10 @@ class Execution:
         """Carry out one step; the fallback that was taken, if any. Raises what `Worker` raises."""
         if task.position:
             self._check_lock()
+        self._book.before(step)
+        if step.verb is Verb.DEFINE and not task.creates and step.address.kind is Kind.DOMAIN:
+            # An older guest gets a volume of this run: that it is whole must be known from now on.
+            self._book.flush()
         fallback = self._worker.carry_out(task, step)
         if task.change.action is Action.REPLACE and task.removed and not task.made:
             self._book.begin_again(task.wanted)

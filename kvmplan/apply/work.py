@@ -15,7 +15,7 @@ from kvmplan.apply.site import Site
 from kvmplan.diff import at
 from kvmplan.inventory import Record
 from kvmplan.kinds.mark import Mark
-from kvmplan.kinds.verbs import Verb
+from kvmplan.kinds.verbs import Scope, Verb
 from kvmplan.mapping.document import parse, serialise
 from kvmplan.mapping.impact import Impact
 from kvmplan.plan.arrange import REMOVING
@@ -103,6 +103,8 @@ class Worker:
         """
         way = self._ways.get(step.verb, self._pass_on)
         fallback: Impact | None = None
+        if task.position == 0 and step.verb is not Verb.DEFINE:
+            self._announce(task)
         try:
             way(task, step)
         except (NotLive, TimedOut):
@@ -131,6 +133,22 @@ class Worker:
         rest = {name: step.arguments[name] for name in ("target", "bytes")}
         self._perform(step.verb, domain, rest)
 
+    def _announce(self, task: Task) -> None:
+        """Say in the mark, before the first live step of an update, what is going to be ours."""
+        change = task.change
+        if change.action is not Action.UPDATE or not task.marks_later:
+            return
+        record = self._fresh(task)
+        mark = documents.interim_mark(self._site, task.wanted, record.key, record.document)
+        if mark is None:
+            return
+        if change.address.kind is Kind.DOMAIN:
+            arguments = {**documents.mark_arguments(mark), "scope": Scope.BOTH}
+            self._perform(Verb.SET_METADATA, change.address, arguments)
+        else:
+            self._redefine(task, record, (), mark)
+        task.fresh = None
+
     # ------------------------------------------------------------------ definitions
 
     def _define(self, task: Task, step: Step) -> None:
@@ -152,6 +170,11 @@ class Worker:
         root, checked = documents.patched(self._site, task.wanted, record.document, edits, mark)
         if not checked and UNCHECKED not in task.notes:
             task.notes.append(UNCHECKED)
+        # libvirt cannot compare and swap: look once more, so that an edit by another hand is lost
+        # only if it comes between two calls, not while a document is made.
+        now = self._site.host.record(record.address, secure=True, brief=True)
+        if now is None or now.document != record.document:
+            raise Stale("it was changed by somebody else at the same time")
         self._perform(Verb.DEFINE, record.address, {"xml": serialise(root)})
 
     def _fall_back(self, task: Task, step: Step) -> None:

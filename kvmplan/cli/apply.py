@@ -7,13 +7,14 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from kvmplan.cli import flags
+from kvmplan.cli.locking import locked
 from kvmplan.cli.output import choose, current
 from kvmplan.cli.plan import close, options_of, session_of, show_plan
 from kvmplan.diagnostics import ExitCode, fail
@@ -87,7 +88,7 @@ def carry_out(path: str | None, destroy: bool, given: dict[str, Any]) -> int:
     session = _session(path, saved, destroy, given)
     try:
         _refuse_read_only(session)
-        with _locks(session, timeout, "destroy" if destroy else "apply") as locks:
+        with locked(session, timeout, "destroy" if destroy else "apply") as locks:
             return _locked(session, locks, destroy, given, saved)
     finally:
         if (stream := current().stream) is not None:
@@ -156,47 +157,6 @@ def _seconds(text: str) -> float:
         return float(parse_duration("0s" if text == "0" else text))
     except ValueError as error:
         raise click.UsageError(f"--lock-timeout: {error}") from error
-
-
-@contextmanager
-def _locks(session: Session, timeout: float, operation: str) -> Iterator[dict[str, Lock]]:
-    """The stack's lock on every host, taken in the order of their names."""
-    from kvmplan.apply.port import LockHeld
-
-    held: dict[str, Lock] = {}
-    with ExitStack() as stack:
-        for name in sorted(session.hosts):
-            host = session.hosts[name]
-            try:
-                with translated_but(LockHeld, session, name):
-                    held[name] = stack.enter_context(
-                        host.lock(session.desired.stack.uid, operation, timeout)
-                    )
-            except LockHeld as error:
-                holder = error.holder
-                raise fail(
-                    "KVP401",
-                    f"host '{name}' is {error}",
-                    remedy="wait, use --lock-timeout 5m, or, if its holder is gone for good, "
-                    f"`kvmplan force-unlock {holder.id}`",
-                    exit_code=ExitCode.LOCKED,
-                ) from error
-        yield held
-
-
-@contextmanager
-def translated_but(kept: type[Exception], session: Session, host: str) -> Iterator[None]:
-    """Translate what a host answers, but for one kind of error."""
-    from kvmplan.cli.session import translated
-
-    caught: Exception | None = None
-    with translated(session, host):
-        try:
-            yield
-        except kept as error:
-            caught = error
-    if caught is not None:
-        raise caught
 
 
 def _locked(

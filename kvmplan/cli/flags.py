@@ -70,6 +70,18 @@ plan_flags = together(
     ),
     click.option("--replace", multiple=True, metavar="A", help="Delete and create these again."),
     click.option("--adopt", is_flag=True, help="Take over what exists, is not owned and differs."),
+    click.option("--prune", is_flag=True, help="Delete what the stack owns and no spec names."),
+    click.option(
+        "--max-delete", type=click.IntRange(0), metavar="N", help="How many may be pruned."
+    ),
+    click.option("--allow-empty", is_flag=True, help="Prune although the specs are empty."),
+    click.option(
+        "--drift",
+        type=click.Choice(["revert", "keep"]),
+        default="revert",
+        show_default=True,
+        help="What becomes of changes made by hand.",
+    ),
     click.option(
         "--allow-data-loss",
         multiple=True,

@@ -92,6 +92,10 @@ def options_of(given: dict[str, Any], *, destroy: bool) -> Any:
         excludes=given["excludes"],
         replace=given["replace"],
         adopt=given["adopt"],
+        prune=given["prune"],
+        max_delete=given["max_delete"],
+        allow_empty=given["allow_empty"],
+        drift=given["drift"],
         allow_data_loss=given["allow_data_loss"],
     )
 

@@ -90,6 +90,10 @@ def _options_json(options: PlanOptions, path: Path) -> dict[str, Any]:
         "replace": list(options.replace),
         "adopt": options.adopt,
         "allow_data_loss": list(options.allow_data_loss),
+        "prune": options.prune,
+        "max_delete": options.max_delete,
+        "allow_empty": options.allow_empty,
+        "drift": options.drift,
         "path": str(path.resolve()),
     }
 
@@ -137,6 +141,10 @@ def _options(given: Mapping[str, Any]) -> PlanOptions:
         replace=tuple(given["replace"]),
         adopt=given["adopt"],
         allow_data_loss=tuple(given["allow_data_loss"]),
+        prune=given["prune"],
+        max_delete=given["max_delete"],
+        allow_empty=given["allow_empty"],
+        drift=given["drift"],
     )
 
 
@@ -174,6 +182,8 @@ CHANGING = {
     "--replace": "replace",
     "--adopt": "adopt",
     "--allow-data-loss": "allow_data_loss",
+    "--prune": "prune",
+    "--allow-empty": "allow_empty",
     "--connect": "connect",
     "--read-only": "read_only",
     "--destroy": "destroy",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,6 +196,7 @@ def make_plan(session: Session, options: PlanOptions) -> Planned:
         with translated(session, host):
             return session.hosts[host].complete(inventory, pools)
 
+    options = replace(options, partial=len(inventories) < len(session.desired.stack.hosts))
     return Planner(
         session.desired, inventories, skeletons(session.templates), options, complete
     ).plan()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 import libvirt
@@ -11,6 +12,10 @@ from kvmplan.address import Kind
 from kvmplan.host.verb import Target, code_of, is_missing, verb
 from kvmplan.kinds.verbs import Verb
 
+_one_network_at_a_time = Lock()
+"""libvirt 9.0 gives two networks that are defined at the same moment the same bridge name, and then
+refuses every redefinition of either: "bridge name 'virbr7' already in use"."""
+
 
 @verb(Verb.DEFINE)
 def define(target: Target, *, xml: str) -> None:
@@ -18,7 +23,8 @@ def define(target: Target, *, xml: str) -> None:
     connection = target.connection
     match target.address.kind:
         case Kind.NETWORK:
-            connection.networkDefineXML(xml)
+            with _one_network_at_a_time:
+                connection.networkDefineXML(xml)
         case Kind.POOL:
             connection.storagePoolDefineXML(xml, 0)
         case Kind.DOMAIN:

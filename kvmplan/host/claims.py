@@ -19,7 +19,7 @@ import libvirt
 from kvmplan.address import parse_address
 from kvmplan.apply.port import HostError
 from kvmplan.host import secrets
-from kvmplan.inventory import Claim, Claims
+from kvmplan.inventory import Claim, Claims, Hold
 
 PREFIX = f"{secrets.PREFIX}claims/"
 FORMAT = 1
@@ -66,6 +66,8 @@ def encode_entry(claim: Claim) -> str:
         entry["applied"] = dict(claim.applied)
     if claim.protect:
         entry["protect"] = True
+    if claim.hold is not None:
+        entry["hold"] = [claim.hold.who, claim.hold.reason, claim.hold.until]
     return _dump(entry)
 
 
@@ -99,6 +101,7 @@ def _decode_entry(address: str, entry: Mapping[str, Any]) -> Claim:
         born=entry.get("born", {}),
         applied=entry.get("applied"),
         protect=entry.get("protect", False),
+        hold=Hold(*entry["hold"]) if "hold" in entry else None,
     )
 
 

@@ -24,6 +24,10 @@ KEEPALIVE_SECONDS, KEEPALIVE_MISSES = 5, 3
 """A daemon that is silent for their product is given up."""
 
 
+_LEFT: list[Any] = []
+"""Dead connections, kept so that nothing is freed under a call that hangs on one."""
+
+
 class Connections:
     """The connections to one host; the first is opened at once, others when they are needed."""
 
@@ -65,9 +69,16 @@ class Connections:
         return all(connection.isAlive() for connection in tuple(self._open))
 
     def close(self) -> None:
-        """Close all; what a dead connection says to that does not matter."""
+        """Close all; what a dying connection says to that does not matter.
+
+        A dead one may still have calls hanging on it (`kvmplan.host.threads`). To close it would
+        free what they use, and libvirt would crash this process when they wake: it is left open.
+        """
         with self._guard:
             for connection in self._open:
+                if not connection.isAlive():
+                    _LEFT.append(connection)
+                    continue
                 try:
                     connection.close()
                 except self._libvirt.libvirtError:

@@ -128,7 +128,9 @@ class Disk(Mapped):
     exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("volume", "file", "block", "network"),)
     target: Annotated[str, Field(pattern=r"^(vd|sd|hd|fd|xvd|ubd)[a-z]+$"), Xml("./target/@dev")]
     """Its name on the bus: vda, sda … A name on the host's side; the guest may choose another."""
-    device: Annotated[Literal["disk", "cdrom", "floppy", "lun"] | None, Xml("./@device")] = None
+    device: Annotated[
+        Literal["disk", "cdrom", "floppy", "lun"] | None, Xml("./@device", clears=("./readonly",))
+    ] = None
     """What the guest sees. Born as ``disk``."""
     volume: Annotated[
         VolumeName | None, Through(_read_volume, _write_volume, "./source"), SOURCE, Ref("volume")

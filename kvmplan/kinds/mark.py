@@ -34,6 +34,8 @@ class Mark:
         name, uuid: of the object that was marked; a clone's own do not match.
         keys: collection path -> natural key -> the user's name (``interfaces``: MAC -> ``eth0``).
         applied: the declared fields last applied.
+        unfinished: whether a change of the object is under way, or was cut: `applied` speaks of
+            members that were there before as well as of those that are to come.
     """
 
     stack: str
@@ -41,6 +43,7 @@ class Mark:
     uuid: str
     keys: Names = field(default_factory=dict)
     applied: Mapping[str, Any] = field(default_factory=dict)
+    unfinished: bool = False
 
 
 def read_mark(document: Element) -> Mark | None:
@@ -57,6 +60,7 @@ def read_mark(document: Element) -> Mark | None:
             node.get("uuid", ""),
             keys,
             content["applied"],
+            content.get("unfinished", False),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -74,7 +78,9 @@ def mark_element(mark: Mark) -> Element:
     node.set("name", mark.name)
     node.set("uuid", mark.uuid)
     keys = {"/".join(path): dict(names) for path, names in mark.keys.items()}
-    content = {"applied": mark.applied, "keys": keys}
+    content: dict[str, Any] = {"applied": mark.applied, "keys": keys}
+    if mark.unfinished:
+        content["unfinished"] = True
     node.text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return node
 

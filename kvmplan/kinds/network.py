@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Any, ClassVar, Literal
 
+from lxml import etree
 from lxml.etree import _Element as Element
 from pydantic import Field
 
@@ -113,6 +114,26 @@ def _span(tag: str) -> Through:
     return Through(read, write, f"./{tag}")
 
 
+def _read_dev(network: Element, _: Any) -> str | None:
+    forward = network.find("forward")
+    return None if forward is None else forward.get("dev")
+
+
+def _write_dev(network: Element, value: str | None, _: Any) -> None:
+    """Libvirt repeats it in the first ``<interface>``: that goes along, or it would come back."""
+    forward = network.find("forward")
+    if forward is None:
+        if value is None:
+            return
+        forward = etree.SubElement(network, "forward")
+    first, old = forward.find("interface"), forward.get("dev")
+    if first is not None and old is not None and first.get("dev") == old != value:
+        forward.remove(first)
+    unset(forward, "dev")
+    if value is not None:
+        forward.set("dev", value)
+
+
 class Nat(Mapped):
     """Which addresses and ports NAT uses."""
 
@@ -134,10 +155,12 @@ class Forward(Mapped):
         Xml("./forward/@mode", omitted="none", removes="./forward"),
     ] = None
     """``none`` isolates the network; ``bridge`` uses a bridge of the host."""
-    dev: Annotated[str | None, Xml("./forward/@dev")] = None
+    dev: Annotated[str | None, Through(_read_dev, _write_dev, "./forward/@dev")] = None
     """The host's interface to forward through."""
     interfaces: Annotated[
-        tuple[str, ...] | None, Field(strict=False), Xml("./forward/interface/@dev", many=True)
+        tuple[str, ...] | None,
+        Field(strict=False),
+        Xml("./forward/interface/@dev", many=True, clears=("./forward/@dev",)),
     ] = None
     """The host's interfaces, for macvtap and passthrough modes."""
     nat: Annotated[Nat | None, Group("./forward/nat")] = None
@@ -152,9 +175,9 @@ class Bridge(Mapped):
         str | None, Field(max_length=15, pattern=r"^[^/\s]+$"), Xml("./bridge/@name")
     ] = None
     """Name of the bridge device, at most 15 characters; libvirt picks ``virbrN`` by itself."""
-    stp: Annotated[bool | None, Xml("./bridge/@stp", codec=ON_OFF)] = None
+    stp: Annotated[bool | None, Xml("./bridge/@stp", codec=ON_OFF), Birth(True)] = None
     """Spanning tree protocol."""
-    delay: Annotated[int | None, Field(ge=0), Xml("./bridge/@delay")] = None
+    delay: Annotated[int | None, Field(ge=0), Xml("./bridge/@delay"), Birth(0)] = None
     """Forward delay in seconds."""
     zone: Annotated[str | None, Xml("./bridge/@zone")] = None
     """firewalld zone."""
@@ -315,7 +338,7 @@ class Portgroup(Mapped):
 
     name: Annotated[str, Xml("./@name")]
     """The group's name."""
-    default: Annotated[bool | None, Xml("./@default", codec=YES_NO)] = None
+    default: Annotated[bool | None, Xml("./@default", codec=YES_NO, omitted=False)] = None
     """Whether NICs that name no group are in it."""
     vlan: Annotated[
         tuple[int, ...] | None, Field(strict=False), Xml("./vlan/tag/@id", many=True)

@@ -21,6 +21,8 @@ def complete(model: type[Mapped], desired: Tree, live: Tree | None) -> dict[str,
         live: the persistent fields, read whole at least where followers are; None at birth.
     """
     tree = dict(desired)
+    if _followers(model).keys().isdisjoint(tree):
+        return tree
     for name, binding in _followers(model).items():
         wanted, here = desired.get(name), (live or {}).get(name)
         if binding.item is None or not isinstance(wanted, Mapping):

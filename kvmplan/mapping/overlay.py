@@ -2,7 +2,9 @@
 
 An element of the fragment meets the one that is the same thing (same target, address, name, …), or
 the only one of its tag; else it is added. Its attributes and text are set; what it does not mention
-stays. Merging twice is merging once, and `satisfied` holds afterwards.
+stays. Sequences whose order means something (`SEQUENCES`) are kept together: they take the place of
+what the fragment before had there, else they follow what is there. Merging twice is merging once,
+and `satisfied` holds afterwards.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections import Counter
 from lxml import etree
 from lxml.etree import _Element as Element
 
-from kvmplan.mapping.paths import insert, read_text
+from kvmplan.mapping.paths import drop, insert, read_text
 
 ALIAS = ("./alias/@name",)
 REPEATED: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -47,7 +49,6 @@ REPEATED: dict[str, tuple[tuple[str, ...], ...]] = {
     "numa/cell": (("./@id",),),
     "numatune/memnode": (("./@cellid",),),
     "hugepages/page": (("./@size",),),
-    "commandline/arg": (),
     "commandline/env": (("./@name",),),
     "source/host": (("./@name",),),
     "forward/interface": (("./@dev",),),
@@ -65,19 +66,24 @@ REPEATED: dict[str, tuple[tuple[str, ...], ...]] = {
 """What may stand several times below its parent, and what tells such elements apart, the most
 telling first. Without an identity in common an element is added, unless one says the same."""
 
+SEQUENCES = frozenset({"commandline/arg"})
+"""Elements that only mean something in their order, after one another: half of an old argument list
+beside half of a new one starts no guest."""
+
 Pair = tuple[Element, Element | None]
 Identity = list[tuple[str, str]]
 
 
-def merge(element: Element, fragment: Element) -> None:
-    """Merge a fragment over an element, in place."""
+def merge(element: Element, fragment: Element, past: Element | None = None) -> None:
+    """Merge a fragment over an element, in place; `past` is the fragment that was merged before."""
     for name, value in fragment.attrib.items():
         element.set(name, value)
     if (fragment.text or "").strip():
         element.text = fragment.text
+    _merge_sequence(element, fragment, past)
     for child, counterpart in _pairs(element, fragment):
         if counterpart is not None:
-            merge(counterpart, child)
+            merge(counterpart, child, None if past is None else past.find(child.tag))
         else:
             added = copy.deepcopy(child)
             added.tail = None
@@ -91,15 +97,54 @@ def satisfied(element: Element, fragment: Element) -> bool:
     text = (fragment.text or "").strip()
     if text and text != (element.text or "").strip():
         return False
+    if _run(_sequence(element), _sequence(fragment)) is None:
+        return False
     return all(
         counterpart is not None and satisfied(counterpart, child)
         for child, counterpart in _pairs(element, fragment)
     )
 
 
+def _merge_sequence(element: Element, fragment: Element, past: Element | None) -> None:
+    wanted, found = _sequence(fragment), _sequence(element)
+    if _run(found, wanted) is not None:
+        return
+    old = [] if past is None else _sequence(past)
+    start = _run(found, old)
+    stale = [] if start is None else found[start : start + len(old)]
+    for node in wanted:
+        added = copy.deepcopy(node)
+        added.tail = None
+        if stale:
+            stale[0].addprevious(added)
+        else:
+            insert(element, added)
+    for node in stale:
+        drop(node)
+
+
+def _run(found: list[Element], wanted: list[Element]) -> int | None:
+    """Where `wanted` stands in `found`, one after the other; None if nowhere."""
+    shapes, run = [_shape(node) for node in found], [_shape(node) for node in wanted]
+    starts = range(len(shapes) - len(run) + 1)
+    return next((at for at in starts if shapes[at : at + len(run)] == run), None)
+
+
+def _sequence(parent: Element) -> list[Element]:
+    return [node for node in parent.iterchildren("{*}*") if _is_in_sequence(parent, node)]
+
+
+def _is_in_sequence(parent: Element, node: Element) -> bool:
+    return f"{etree.QName(parent).localname}/{etree.QName(node).localname}" in SEQUENCES
+
+
+def _shape(node: Element) -> tuple[str, tuple[tuple[str, str], ...]]:
+    return str(node.tag), tuple(sorted((str(k), str(v)) for k, v in node.attrib.items()))
+
+
 def _pairs(parent: Element, fragment: Element) -> list[Pair]:
     """Each child of the fragment with its counterpart; no element is the counterpart of two."""
-    children = list(fragment.iterchildren("{*}*"))
+    children = [n for n in fragment.iterchildren("{*}*") if not _is_in_sequence(fragment, n)]
     free = list(parent.iterchildren("{*}*"))
     several = {tag for nodes in (children, free) for tag, n in _count(nodes).items() if n > 1}
     found: list[Element | None] = [None] * len(children)

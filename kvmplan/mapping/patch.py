@@ -183,7 +183,8 @@ def _write(spot: Spot, edits: list[Edit], desired: Any) -> bool:
             writer(spot.element, value, spot.context)
         case Overlay():
             if value is not None:
-                merge(spot.element, parse(value))
+                past = spot.context.overlaid
+                merge(spot.element, parse(value), None if past is None else parse(past))
         case Runtime() | Policy():
             pass
     return cleared

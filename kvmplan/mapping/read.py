@@ -44,11 +44,13 @@ class Context:
         skeleton: makes an element from a template's name and the values it may use.
         names: for collections with names of the user's own: path -> natural key -> name.
         runtime: the facts that `Runtime` fields read.
+        overlaid: the `Overlay` fragment applied last, whose sequences give way to the new one's.
     """
 
     skeleton: Callable[[str, Mapping[str, Any]], Element]
     names: Mapping[Path, Mapping[str, str]] = field(default_factory=dict)
     runtime: Mapping[str, Any] = field(default_factory=dict)
+    overlaid: str | None = None
 
 
 Reader = Callable[[Element, Context, Any, Path], Any]

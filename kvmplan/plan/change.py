@@ -54,6 +54,8 @@ class Reason(StrEnum):
     DESTROY = "destroy-requested"
     TORN = "creation-was-cut"
     HELD_BACK = "not-targeted"
+    HELD = "held"
+    """Left alone by everyone, because somebody asked for that on the host."""
     BLOCKED = "blocked"
     """It differs, and an error says why nothing is done."""
 

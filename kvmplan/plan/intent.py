@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kvmplan.address import Address, Kind
-from kvmplan.inventory import Claim, Inventory, Record, State
+from kvmplan.inventory import FORGOTTEN, Claim, Inventory, Record, State
 from kvmplan.kinds.context import HostContext
 from kvmplan.kinds.mark import Mark, Names, is_ours, read_mark
 from kvmplan.kinds.models import MODELS
@@ -108,7 +108,7 @@ def is_claimed(
     """
     if not inventory.facts.has_secrets:
         return mark is not None or record.address.kind in (Kind.POOL, Kind.VOLUME)
-    return claim is not None and claim.key in (record.key, "")
+    return claim is not None and claim.phase != FORGOTTEN and claim.key in (record.key, "")
 
 
 def intend(resource: Resource, inventory: Inventory, stack: str, births: Births) -> Intent:
@@ -128,7 +128,10 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
         mark = None
     context = births.context(inventory, runtime=runtime_of(record, claim, tree))
     tree, names = pair_names(model, tree, root, mark, context, stack, resource.address)
-    context = births.context(inventory, runtime=context.runtime, names=names)
+    if names:
+        context = births.context(inventory, runtime=context.runtime, names=names)
+    if mark is not None and "xml" in tree:
+        context = replace(context, overlaid=mark.applied.get("xml"))
     ours = is_claimed(record, claim, inventory, mark, stack)
     wanted = tree
     if ours and claim is not None and claim.phase == CREATING:

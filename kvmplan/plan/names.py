@@ -8,6 +8,7 @@ domain and name, so that it is known before the NIC exists and is the same in ev
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
@@ -42,9 +43,7 @@ def pair_names(
 ) -> tuple[Tree, Names]:
     """The tree with every member of a named collection given its MAC, and the names by MAC."""
     names: dict[tuple[str, ...], Mapping[str, str]] = {}
-    for field, binding in bindings(model).items():
-        if not (isinstance(binding.place, Items) and binding.place.named):
-            continue
+    for field in _named(model):
         known = dict(mark.keys.get((field,), {})) if mark else {}
         wanted = tree.get(field)
         if wanted is None:
@@ -69,6 +68,16 @@ def pair_names(
         new = {item["mac"]: key for key, item in tree[field].items()}
         names[(field,)] = {**left, **new, **pairs}
     return tree, names
+
+
+@cache
+def _named(model: type[Mapped]) -> tuple[str, ...]:
+    """The collections whose members go by names of the user's own."""
+    return tuple(
+        field
+        for field, binding in bindings(model).items()
+        if isinstance(binding.place, Items) and binding.place.named
+    )
 
 
 def _settled(wanted: Mapping[str, Any], known: Mapping[str, str]) -> bool:

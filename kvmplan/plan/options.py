@@ -19,6 +19,13 @@ class PlanOptions:
     adopt: bool = False
     allow_data_loss: tuple[str, ...] = ()
     allow_restart: tuple[str, ...] = ()
+    prune: bool = False
+    max_delete: int | None = None
+    allow_empty: bool = False
+    partial: bool = False
+    """A host of the stack was left out because it does not answer."""
+    drift: str = "revert"
+    """``revert``: what was changed by hand goes back; ``keep``: it stays."""
     only: frozenset[Address] | None = None
     """A saved plan's own addresses: whatever else has changed since is not its business."""
 

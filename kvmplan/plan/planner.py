@@ -15,7 +15,7 @@ from typing import Any
 
 from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics
-from kvmplan.inventory import Inventory, Record, State
+from kvmplan.inventory import FORGOTTEN, Hold, Inventory, Record, State
 from kvmplan.kinds.mark import applied_fields
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.document import digest
@@ -28,6 +28,7 @@ from kvmplan.plan.change import (
     Action,
     Change,
     FieldChange,
+    Guarded,
     Pending,
     Plan,
     Precondition,
@@ -42,6 +43,7 @@ from kvmplan.plan.guards import Scene, refusals
 from kvmplan.plan.intent import CREATING, Intent, intend, is_claimed
 from kvmplan.plan.members import released
 from kvmplan.plan.options import PlanOptions, named
+from kvmplan.plan.prune import implausible, wants_prune
 from kvmplan.plan.references import found as live_references
 from kvmplan.plan.references import wanted
 from kvmplan.plan.steps import Draft
@@ -59,6 +61,9 @@ IN_SNAPSHOT = "a declared volume is in a snapshot: its guest writes to an overla
 
 TRANSIENT = "its definition was removed while it runs; it is written again"
 """Why an object without a difference is changed."""
+
+CUT = "an apply was cut here before: what was applied is noted"
+"""Why an object without a difference is changed, too."""
 
 PAUSED_BY = {"ioerror": "an I/O error", "watchdog": "its watchdog", "crashed": "a crash inside"}
 """libvirt's reasons for a pause, in words."""
@@ -117,6 +122,8 @@ class Planner:
     def plan(self) -> Planned:
         """Pair, compare, check, guard, order."""
         drafts = self._deletions() if self._options.destroy else self._wanted()
+        if wants_prune(self._desired, self._options):
+            drafts += self._pruned()
         acting = [draft for draft in drafts if draft.action is not Action.NOOP]
         users: dict[str, Users] = {}
         if acting:
@@ -134,7 +141,29 @@ class Planner:
             inventory = self._inventories.get(address.host)
             if inventory is not None:
                 drafts.append(self._judge(address, inventory))
+        self._spare(drafts)
         return drafts
+
+    def _spare(self, drafts: Iterable[_Draft]) -> None:
+        """Volumes of a cut run that are whole, although that is not noted yet, are not replaced.
+
+        A guest is defined after its volumes are whole: where one of that same run is defined, they
+        are. Nobody but it can have written into them, and that is not to be lost.
+        """
+        torn = [d for d in drafts if d.reason is Reason.TORN and d.action is Action.REPLACE]
+        used = set[Address]()
+        for host in {draft.address.host for draft in torn}:
+            inventory = self._inventories[host]
+            for claim in inventory.claims.entries.values() if inventory.claims else ():
+                record = inventory.record(_address(host, claim.address))
+                begun = claim.phase == CREATING and record is not None and record.key == claim.key
+                if record is not None and begun and record.address.kind is Kind.DOMAIN:
+                    used.update(live_references(record, inventory, self._skeleton))
+        for draft in torn:
+            if draft.address in used and draft.intent is not None:
+                facts = self._inventories[draft.address.host].facts
+                draft.action = Action.UPDATE
+                draft.compared = compare(draft.intent, facts, running_tree(draft.intent))
 
     def _judge(self, address: Address, inventory: Inventory) -> _Draft:
         resource = self._desired.resources[address]
@@ -143,6 +172,10 @@ class Planner:
         record = intent.record
         if not self._is_chosen(address):
             return _Draft(address, Action.NOOP, Reason.HELD_BACK, intent, record)
+        hold = self._hold(address, inventory)
+        if hold is not None:
+            held = replace(NOTHING, notes=(str(hold),))
+            return _Draft(address, Action.NOOP, Reason.HELD, intent, record, held)
         begun = intent.claim is not None and intent.claim.phase == CREATING
         if record is None and inventory.is_unseen(address) and not begun:
             return _Draft(address, Action.NOOP, intent=intent, compared=UNSEEN)
@@ -150,6 +183,9 @@ class Planner:
             return _Draft(address, Action.CREATE, intent=intent)
         running = running_tree(intent)
         compared = compare(intent, inventory.facts, running)
+        if self._options.drift == "keep":
+            intended = tuple(change for change in compared.changes if not change.drift)
+            compared = replace(compared, changes=intended)
         if intent.context is not None and intent.context.overlays:
             compared = replace(compared, notes=(*compared.notes, IN_SNAPSHOT))
         changes = bool(compared.changes)
@@ -171,6 +207,9 @@ class Planner:
             return _Draft(address, Action.UPDATE, Reason.TORN, intent, record, compared)
         if not record.persistent and address.kind in (Kind.DOMAIN, Kind.NETWORK):
             compared = replace(compared, notes=(*compared.notes, TRANSIENT))
+            changes = True
+        if intent.mark is not None and intent.mark.unfinished and not changes:
+            compared = replace(compared, notes=(*compared.notes, CUT))
             changes = True
         action = Action.UPDATE if changes else Action.NOOP
         return _Draft(address, action, Reason.NONE, intent, record, compared)
@@ -216,12 +255,14 @@ class Planner:
     def _note(self, intent: Intent, compared: Compared, running: Any) -> None:
         address = intent.address
         self._unlisted += [Unlisted(address, path) for path in compared.unlisted]
-        if intent.applied is not None:
+        if intent.applied is not None and intent.applied != intent.declared:
             known = applied_fields(intent.model, intent.declared)
             if known != intent.applied:
                 self._released += [
                     Released(address, p) for p in released(intent.model, known, intent.applied)
                 ]
+        if running is None:
+            return
         fields = pending(intent, running)
         if compared.changes:
             touched = {change.path for change in compared.changes}
@@ -252,11 +293,31 @@ class Planner:
                 if resource is not None:
                     intent = intend(resource, inventory, self._desired.stack.uid, self._births)
                     self._intents[address] = intent
-                if self._is_chosen(address):
+                hold = self._hold(address, inventory)
+                if hold is not None:
+                    held = replace(NOTHING, notes=(str(hold),))
+                    drafts.append(_Draft(address, Action.NOOP, Reason.HELD, intent, record, held))
+                elif self._is_chosen(address):
                     drafts.append(_Draft(address, Action.DELETE, Reason.DESTROY, intent, record))
                 else:
                     drafts.append(_Draft(address, Action.NOOP, Reason.HELD_BACK, intent, record))
         return drafts
+
+    def _pruned(self) -> list[_Draft]:
+        """What the stack owns and no spec names; what is held or not targeted stays."""
+        drafts = []
+        for address in self._orphans():
+            inventory = self._inventories[address.host]
+            if self._is_chosen(address) and self._hold(address, inventory) is None:
+                record = inventory.record(address)
+                drafts.append(_Draft(address, Action.DELETE, Reason.NOT_IN_SPEC, None, record))
+        return drafts
+
+    def _hold(self, address: Address, inventory: Inventory) -> Hold | None:
+        """The hold on an object, if there is one and it lasts."""
+        claim = inventory.claim(address)
+        hold = claim.hold if claim is not None else None
+        return hold if hold is not None and hold.lasts(self._created) else None
 
     def _is_chosen(self, address: Address) -> bool:
         """Whether --target and --exclude leave it in: what a target refers to comes along."""
@@ -455,8 +516,8 @@ class Planner:
             pending=tuple(self._pending),
             unlisted=tuple(self._unlisted),
             released=tuple(self._released),
-            orphans=() if self._options.destroy else self._orphans(),
-            refusals=refusals(scene) if users else (),
+            orphans=tuple(a for a in self._orphans() if a not in changes),
+            refusals=(*(refusals(scene) if users else ()), *self._implausible(changes)),
             diagnostics=diagnostics,
             errored=self._found.has_errors,
             destroy=self._options.destroy,
@@ -476,6 +537,16 @@ class Planner:
                         if field.before.get(name):
                             yield change.address, field.before[name]
 
+    def _implausible(self, changes: Mapping[Address, Change]) -> Iterable[Guarded]:
+        """Refusals of a pruning that looks like a mistake."""
+        pruned = [a for a, change in changes.items() if change.reason is Reason.NOT_IN_SPEC]
+        owned = sum(
+            len(inventory.claims.entries) if inventory.claims else 0
+            for inventory in self._inventories.values()
+        )
+        errors = self._found.has_errors
+        return implausible(self._desired, self._options, pruned, owned, errors)
+
     def _orphans(self) -> tuple[Address, ...]:
         """What the stack owns and no spec names."""
         found = []
@@ -489,6 +560,7 @@ class Planner:
                     address not in self._desired.resources
                     and record is not None
                     and record.key == claim.key
+                    and claim.phase != FORGOTTEN
                 ):
                     found.append(address)
         return tuple(found)

@@ -116,7 +116,8 @@ def update(intent: Intent, changes: Iterable[FieldChange], disk: DiskUse | None)
     yield from _live(intent, [change for change in acting if change not in runtime], disk)
     for change in sorted(runtime, key=lambda change: change.name):
         yield _runtime(intent, change)
-    if acting and _is_defined(intent) and intent.ours:
+    cut = intent.mark is not None and intent.mark.unfinished and not waiting
+    if (acting or cut) and _is_defined(intent) and intent.ours:
         # Last, and after a redefine too: what fails before must not pass for applied.
         yield mark_step(intent)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from kvmplan.address import Address
+from kvmplan.address import Address, Kind
+from kvmplan.apply import claims
 from kvmplan.apply.applier import apply
 from kvmplan.apply.events import ChangeFailed, Event
 from kvmplan.apply.port import HostError
@@ -64,6 +65,43 @@ def test_a_volume_is_done_before_a_guest_can_write_into_it() -> None:
 
     host.before = look
     run(LAB, host)
+
+
+@pytest.mark.parametrize("verb", [Verb.START, Verb.ATTACH])
+def test_no_guest_gets_at_a_volume_that_is_claimed_as_being_created(
+    verb: Verb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "SECONDS_BETWEEN_WRITES", 3600.0)
+    host = FakeHost()
+    wanted = LAB
+    if verb is Verb.ATTACH:
+        run(wanted, host)
+        disks = {n: {"target": n, "volume": f"vms/{n}"} for n in ("vdb", "vdc")}
+        more = {"vda": {"target": "vda", "volume": "vms/a"}, **disks}
+        wanted = {**LAB, "domain.web": {"disks": more}}
+        wanted |= {f"volume.vms/{name}": {"capacity": "1GiB"} for name in disks}
+    seen: list[set[str]] = []
+
+    def look(done: Verb, address: Address) -> None:
+        if done is verb and address.kind is Kind.DOMAIN:
+            assert host.claims is not None
+            seen.append({p for a, p in phases(host.claims).items() if a.startswith("volume.")})
+
+    host.before = look
+    before = len(host.claim_writes)
+    run(wanted, host)
+    assert seen
+    assert all(phase == {"done"} for phase in seen)
+    assert len(host.claim_writes) - before <= 3
+
+
+def test_many_new_volumes_are_few_writes() -> None:
+    host = FakeHost()
+    volumes = {f"volume.vms/v{n}": {"capacity": "1MiB"} for n in range(100)}
+    run({"pool.vms": {"path": "/pools/vms"}, **volumes}, host)
+    assert len(host.claim_writes) <= 4
+    assert host.claims is not None
+    assert set(phases(host.claims).values()) == {"done"}
 
 
 def test_claims_of_the_unmarked_say_what_was_applied() -> None:

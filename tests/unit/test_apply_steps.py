@@ -15,7 +15,7 @@ from kvmplan.apply.events import (
     Event,
     StepFinished,
 )
-from kvmplan.apply.port import HostError, NotLive, TimedOut
+from kvmplan.apply.port import ConnectionLost, HostError, NotLive, TimedOut
 from kvmplan.kinds.mark import read_mark
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.impact import Impact
@@ -102,6 +102,31 @@ def test_the_mark_is_left_last_where_live_steps_follow_a_redefine() -> None:
     assert "vdb" not in host.things[short("domain.web")].document
 
 
+def test_what_a_cut_run_attached_is_ours_and_its_mark_is_finished() -> None:
+    wanted = web(disks={"vdb": DISK})
+    host = made(web(disks={}))
+    before = mark(host, "domain.web")
+    real = host.perform
+
+    def cut(verb: Verb, address: Any, arguments: Any) -> None:
+        real(verb, address, arguments)
+        if verb is Verb.ATTACH:
+            raise ConnectionLost("gone")
+
+    host.perform = cut  # type: ignore[method-assign]
+    run(wanted, host)
+    host.perform = real  # type: ignore[method-assign]
+    left = mark(host, "domain.web")
+    assert (left.unfinished, sorted(left.applied["disks"])) == (True, ["vdb"])
+    assert left.applied["vcpus"] == before.applied["vcpus"]
+    assert not in_sync(wanted, host)
+    run(wanted, host)
+    assert not mark(host, "domain.web").unfinished
+    assert in_sync(wanted, host)
+    run(web(disks={}), host)
+    assert "vdb" not in host.things[short("domain.web")].document
+
+
 def test_metadata_goes_out_without_its_namespace() -> None:
     space = "https://example.org/ns"
     host = made(web())
@@ -116,12 +141,12 @@ def test_metadata_goes_out_without_its_namespace() -> None:
 def test_a_disk_is_plugged_in_and_out() -> None:
     host = made(web(disks={}))
     run(web(disks={"vdb": DISK}), host)
-    _, _, sent = host.calls[0]
-    assert host.calls[0][0] is Verb.ATTACH
+    _, _, sent = host.calls[1]
+    assert host.calls[1][0] is Verb.ATTACH
     assert etree.fromstring(sent["xml"]).find("target").get("dev") == "vdb"
     host.calls.clear()
     run(web(disks={}), host)
-    verb, _, sent = host.calls[0]
+    verb, _, sent = host.calls[1]
     assert (verb, sent["find"], sent["key"]) == (
         Verb.DETACH,
         "./devices/disk/target",
@@ -133,7 +158,7 @@ def test_a_disk_is_plugged_in_and_out() -> None:
 def test_a_nic_is_found_by_its_mac() -> None:
     host = made(web(interfaces={"eth0": {"user": True, "mac": MAC}}))
     run(web(interfaces={}), host)
-    _, _, sent = host.calls[0]
+    _, _, sent = host.calls[1]
     assert (sent["find"], sent["key"]) == ("./devices/interface/mac", f"address={MAC}")
 
 
@@ -142,7 +167,7 @@ def test_a_device_is_updated_from_its_live_element() -> None:
     thing = host.things[short("domain.web")]
     thing.document = thing.document.replace("</interface>", "<alias name='ua-x'/></interface>")
     run(web(interfaces={"eth0": {"user": True, "mac": MAC, "link": "down"}}), host)
-    verb, _, sent = host.calls[0]
+    verb, _, sent = host.calls[1]
     node = etree.fromstring(sent["xml"])
     assert verb is Verb.UPDATE_DEVICE
     assert node.find("link").get("state") == "down"

@@ -37,8 +37,8 @@ from kvmplan.mapping.overlay import merge, satisfied
          '<devices><disk><alias name="ua-x"/><serial>s</serial></disk></devices>'),
         ("<commandline><arg value='-device'/><arg value='z'/></commandline>",
          "<commandline><arg value='-device'/><arg value='x'/><arg value='-device'/></commandline>",
-         '<commandline><arg value="-device"/><arg value="z"/><arg value="x"/>'
-         '<arg value="-device"/></commandline>'),
+         '<commandline><arg value="-device"/><arg value="z"/><arg value="-device"/>'
+         '<arg value="x"/><arg value="-device"/></commandline>'),
         ("<os><boot dev='hd'/></os>", "<os><boot dev='cdrom'/></os>",
          '<os><boot dev="hd"/><boot dev="cdrom"/></os>'),
         ("<d><!--kept--></d>", "<d><!--not ours--><a/></d>", "<d><!--kept--><a/></d>"),

@@ -1,0 +1,144 @@
+"""``drift``, ``status``, ``orphans``: where the hosts stand against the specs; read-only."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kvmplan.cli import flags
+from kvmplan.cli.output import choose, current
+from kvmplan.diagnostics import ExitCode
+
+if TYPE_CHECKING:
+    from kvmplan.address import Address
+    from kvmplan.cli.session import Session
+    from kvmplan.inventory import LockInfo
+    from kvmplan.plan.change import Change, Plan
+
+reading = flags.together(
+    flags.path_argument,
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
+    flags.spec_flags,
+    flags.connect_flags,
+    flags.color_flags,
+)
+
+
+@click.command()
+@reading
+def drift(path: str | None, as_json: bool, **given: Any) -> int:
+    """Show what was changed by hand on the hosts. Exits 2 if there is any, else 0."""
+    plan, several, _ = _look(path, given, "drift")
+    if as_json:
+        from kvmplan.views.plan_json import plan_json
+
+        document = plan_json(plan)
+        kept = ("format_version", "stack", "hosts", "resource_drift", "unlisted", "diagnostics")
+        click.echo(json.dumps({name: document[name] for name in kept}))
+    else:
+        from kvmplan.views.drift_text import drift_text
+        from kvmplan.views.style import emit
+
+        style = current().style_of(sys.stdout)
+        emit(sys.stdout, drift_text(plan, style=style, several_hosts=several))
+    if plan.errored:
+        return ExitCode.ERROR
+    return ExitCode.CHANGES if plan.drift else ExitCode.OK
+
+
+@click.command()
+@reading
+def status(path: str | None, as_json: bool, **given: Any) -> int:
+    """Show where every object of the stack stands: a line each, and the locks."""
+    plan, several, locks = _look(path, given, "status")
+    rows = list(_rows(plan))
+    if as_json:
+        found = [{"address": str(address), "status": words} for address, words in rows]
+        held = [asdict(lock) for lock in locks]
+        click.echo(json.dumps({"resources": found, "locks": held}))
+    else:
+        for address, words in rows:
+            click.echo(f"{address if several else address.short:<40}  {', '.join(words)}")
+        for lock in locks:
+            click.echo(f"locked: {lock.operation} by {lock.who} since {lock.since} ({lock.id})")
+    return ExitCode.ERROR if plan.errored else ExitCode.OK
+
+
+@click.command()
+@reading
+def orphans(path: str | None, as_json: bool, **given: Any) -> None:
+    """List what the stack owns and no spec names: what --prune would delete."""
+    plan, several, _ = _look(path, given, "orphans")
+    if as_json:
+        click.echo(json.dumps([str(address) for address in plan.orphans]))
+        return
+    for address in plan.orphans:
+        click.echo(str(address) if several else address.short)
+    if not plan.orphans:
+        click.echo("No orphans.")
+
+
+def _look(
+    path: str | None, given: dict[str, Any], operation: str
+) -> tuple[Plan, bool, list[LockInfo]]:
+    """The plan without any wish beyond the specs, whether there are several hosts, the locks."""
+    from kvmplan.cli.plan import close, session_of
+    from kvmplan.cli.report import show_all
+    from kvmplan.cli.session import make_plan
+    from kvmplan.plan.options import PlanOptions
+
+    choose(color=given["color"], no_color=given["no_color"], json=False, operation=operation)
+    session = session_of(path, given)
+    try:
+        planned = make_plan(session, PlanOptions())
+        locks = _locks(session)
+    finally:
+        close(session)
+    show_all([*session.warnings, *planned.plan.diagnostics])
+    return planned.plan, len(session.hosts) > 1, locks
+
+
+def _locks(session: Session) -> list[LockInfo]:
+    from kvmplan.cli.session import translated
+
+    found: list[LockInfo] = []
+    for name, host in session.hosts.items():
+        with translated(session, name):
+            found += host.locks()
+    return found
+
+
+def _rows(plan: Plan) -> Iterator[tuple[Address, list[str]]]:
+    """Each address and what is to be said of it."""
+    drifted = {change.address for change in plan.drift}
+    pending = {item.address for item in plan.pending if not item.waiting}
+    waiting = {item.address for item in plan.pending if item.waiting}
+    unlisted = {item.address for item in plan.unlisted}
+    for change in plan.changes:
+        words = [_word(change, change.address in drifted)]
+        words += ["pending restart"] if change.address in pending else []
+        words += ["waiting for the guest"] if change.address in waiting else []
+        words += ["unlisted members"] if change.address in unlisted else []
+        yield change.address, words
+    for address in plan.orphans:
+        yield address, ["orphan"]
+
+
+def _word(change: Change, drifted: bool) -> str:
+    from kvmplan.plan.change import Action, Reason
+
+    words = {
+        Reason.HELD: "held",
+        Reason.UNOWNED: "in sync, unowned",
+        Reason.BLOCKED: "differs, not ours to change",
+    }
+    if change.reason in words:
+        return words[change.reason]
+    if change.action is Action.NOOP:
+        return "in sync"
+    return "drifted" if drifted else f"to {change.action.value}"

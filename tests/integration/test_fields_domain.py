@@ -1,0 +1,314 @@
+"""Every field of domains, changed, drifted, released and given back, stopped and running."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import libvirt
+import pytest
+
+from kvmplan.address import Kind
+from tests.integration.fields import NOTED, SILENT, Bench, Edit, Group, account, field_stack
+from tests.integration.support import connection, network, subnet
+from tests.privatehost import PrivateHost
+
+NS = "https://example.org/ns"
+OVMF = "/usr/share/OVMF/OVMF_"
+BASE = {"type": "qemu", "memory": "64MiB", "vcpus": 1, "force": True, "shutdown_timeout": "1s"}
+CRASH = "<domain><on_crash>{}</on_crash></domain>"
+ARGUMENT = (
+    "<domain xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'><q:commandline>"
+    "<q:arg value='-name'/><q:arg value='debug-threads={}'/></q:commandline></domain>"
+)
+
+
+def disk(name: str, **more: Any) -> dict[str, Any]:
+    return {"file": f"$dir/$own-{name}.img", **more}
+
+
+def domain(name: str, *edits: Edit, active: bool = True, idle: bool = True, **spec: Any) -> Group:
+    return Group(name, {**BASE, **spec}, edits, active, idle)
+
+
+GROUPS = (
+    domain(
+        "words",
+        Edit("title", "one", "two", "live"),
+        Edit("description", "one\nline", "two lines & <more>", "live"),
+        Edit(f"metadata {NS}", "<a/>", "<b x='1'>é</b>", "live", default=False),
+        Edit("autostart", False, True, "live", "live"),
+        Edit("shutdown_timeout", "1s", "2s", SILENT),
+        Edit("on_change", "next-boot", None, SILENT),
+        Edit("force", True, None, SILENT),
+    ),
+    domain(
+        "devices",
+        Edit("console", True, False),
+        Edit("agent", True, False),
+        Edit("rng", "/dev/urandom", "/dev/random"),
+        Edit("video", "virtio", "vga"),
+        Edit("memballoon", "virtio", "none"),
+    ),
+    domain(
+        "fewer",
+        Edit("console", False, True),
+        Edit("agent", False, True),
+        Edit("video", None, "qxl"),
+        Edit("memballoon", "none", "virtio"),
+    ),
+    domain(
+        "size",
+        Edit("vcpus current", 1, 2, "live", default=False),
+        Edit("memory current", "64MiB", "96MiB", "live", default=False),
+        Edit("vcpus pinning 0", "0", "0-1", default=False),
+        vcpus={"maximum": 4},
+        memory={"maximum": "128MiB"},
+    ),
+    domain(
+        "ceiling",
+        Edit("vcpus maximum", 2, 4, default=False),
+        Edit("memory maximum", "96MiB", "128MiB", default=False),
+        vcpus={"current": 1},
+        memory={"current": "64MiB"},
+    ),
+    domain(
+        "topology",
+        Edit("vcpus topology sockets", 2, 1, default=False),
+        Edit("vcpus topology dies", 1, 2, default=False),
+        Edit("vcpus topology cores", 2, 1, default=False),
+        Edit("vcpus topology threads", 1, 2, default=False),
+        vcpus={"current": 4, "maximum": 4},
+    ),
+    domain(
+        "identity",
+        Edit("uuid", None, "0d9f3c1e-6c1f-4c4f-9a53-0f6a8a3a2b11", NOTED, drift=False),
+        Edit("machine", "pc-q35-7.2", "pc-q35-7.1"),
+        idle=False,
+    ),
+    domain("arch", Edit("arch", "x86_64", "i686")),
+    domain("firmware", Edit("firmware type", "bios", "uefi")),
+    domain("secure", Edit("firmware secure_boot", False, True), firmware={"type": "uefi"}),
+    domain(
+        "flash",
+        Edit("firmware loader", f"{OVMF}CODE_4M.fd", f"{OVMF}CODE_4M.ms.fd", default=False),
+        Edit("firmware nvram_template", f"{OVMF}VARS_4M.fd", f"{OVMF}VARS_4M.ms.fd", default=False),
+        firmware={"type": "uefi"},
+    ),
+    domain(
+        "kernel",
+        Edit("kernel image", "$dir/kernel-a", "$dir/kernel-b"),
+        Edit("kernel initrd", "$dir/initrd-a", "$dir/initrd-b"),
+        Edit("kernel cmdline", "one", "two 'and' <more>"),
+    ),
+    domain("boot", Edit("boot", ["hd", "cdrom"], ["cdrom", "hd"])),
+    domain(
+        "turns",
+        Edit("disks vda boot", 1, 2),
+        Edit("interfaces lan boot", 2, 1),
+        disks={"vda": disk("vda")},
+        interfaces={"lan": {"user": True}},
+    ),
+    domain("cpu", Edit("cpu mode", "maximum", "host-model")),
+    domain(
+        "model",
+        Edit("cpu model", "qemu64", "Nehalem", default=False),
+        Edit("cpu features aes", "require", "disable", default=False),
+        cpu={"mode": "custom"},
+    ),
+    domain("cache", Edit("cpu cache mode", None, "disable"), cpu={"mode": "maximum"}),
+    domain(
+        "disks",
+        Edit("disks vda cache", "none", "writeback"),
+        Edit("disks vdb io", "threads", "native"),
+        Edit("disks vdc discard", "unmap", "ignore"),
+        Edit("disks vdc serial", "AAA", "BBB"),
+        Edit("disks vdc readonly", False, True),
+        Edit("disks vdd shareable", True, False),
+        Edit("disks vde format", "raw", "qcow2"),
+        Edit("disks sda bus", "scsi", "sata"),
+        disks={
+            "vda": disk("vda"),
+            "vdb": disk("vdb", cache="none"),
+            "vdc": disk("vdc"),
+            "vdd": disk("vdd", format="raw"),
+            "vde": {"file": "$dir/$own-vde.qcow2"},
+            "sda": disk("sda"),
+        },
+    ),
+    domain(
+        "sources",
+        Edit("disks vda file", "$dir/$own-a.img", "$dir/$own-b.img", default=False),
+        Edit("disks sda file", "$dir/$own-c.img", "$dir/$own-d.img", "live"),
+        Edit("disks sdb file", None, "$dir/$own-e.img", "live"),
+        Edit("disks vdb volume", "$tag/$own-a.qcow2", "$tag/$own-b.img", default=False),
+        Edit("disks vdc", disk("f"), None, "live", "next-boot", default=False),
+        Edit(
+            "disks vdd",
+            None,
+            disk("g"),
+            "live",
+            default=False,
+            covers="disks * target",
+        ),
+        disks={
+            "sda": {"device": "cdrom", "bus": "sata"},
+            "sdb": {"device": "cdrom", "bus": "scsi"},
+        },
+    ),
+    domain(
+        "elsewhere",
+        Edit("disks vda block", "/dev/kvmplan-a", "/dev/kvmplan-b", default=False),
+        Edit("disks vdb network", "rbd:pool/one", "rbd:pool/two", default=False),
+        Edit("disks sda device", "cdrom", "disk"),
+        Edit("disks vdc file", None, "$dir/moved.img", default=False),
+        Edit("disks vdc block", "/dev/kvmplan-c", None, SILENT, default=False),
+        disks={"sda": disk("sda", bus="sata")},
+        active=False,
+    ),
+    domain(
+        "nics",
+        Edit("interfaces a network", "$tag-one", "$tag-two", "live", default=False),
+        Edit("interfaces b portgroup", "gold", "iron", "live"),
+        Edit("interfaces c bridge", "kfbr1", "kfbr2", "live", default=False),
+        Edit("interfaces d link", "up", "down", "live"),
+        Edit("interfaces e mtu", 1400, 1300),
+        Edit("interfaces e model", "virtio", "e1000e"),
+        Edit("interfaces f filter", "$tag-one", "$tag-two", "live"),
+        Edit("interfaces g", {"user": True}, None, "live", "next-boot", default=False),
+        Edit("interfaces h", None, {"network": "$tag-two"}, "live", default=False),
+        interfaces={
+            "b": {"network": "$tag-one"},
+            "d": {"user": True},
+            "e": {"network": "$tag-one"},
+            "f": {"network": "$tag-one"},
+        },
+    ),
+    domain(
+        "address",
+        Edit("interfaces a mac", "$mac:01", "$mac:02", drift=False, default=False),
+        Edit("interfaces b network", "$tag-one", None, SILENT, default=False),
+        Edit("interfaces b user", None, True, default=False),
+        interfaces={"a": {"user": True}, "b": {}},
+    ),
+    domain(
+        "direct",
+        Edit("interfaces a direct dev", "kfbr1", "kfbr2", default=False),
+        Edit("interfaces a direct mode", "vepa", "bridge", default=False),
+        active=False,
+    ),
+    domain(
+        "graphics",
+        Edit("graphics vnc listen", "127.0.0.1", "0.0.0.0"),
+        Edit("graphics vnc port", "auto", 5999),
+        Edit(
+            "graphics spice",
+            None,
+            {"type": "spice", "port": "auto"},
+            default=False,
+            covers="graphics * type",
+        ),
+        graphics={"vnc": {"type": "vnc"}},
+        video="vga",
+    ),
+    domain("xml", Edit("xml", CRASH.format("preserve"), CRASH.format("restart"), default=False)),
+    domain("qemu", Edit("xml", ARGUMENT.format("on"), ARGUMENT.format("off"), default=False)),
+)
+CANNOT_HERE = {
+    "type": "the private hosts offer no KVM",
+    "tpm version": "there is no swtpm",
+    "tpm model": "there is no swtpm",
+    "graphics * password": "tried on its own below",
+    "state": "tried on its own below",
+}
+
+
+def kernel_image() -> bytes:
+    """Something that QEMU takes for a Linux kernel, and that halts the CPU at once."""
+    image = bytearray(16384)
+    image[0x1F1], image[0x200:0x202], image[0x202:0x206] = 4, b"\xfa\xf4", b"HdrS"
+    image[0x206:0x208] = (0x020C).to_bytes(2, "little")
+    image[0x22C:0x230] = (0x37FFFFFF).to_bytes(4, "little")
+    return bytes(image)
+
+
+@pytest.fixture(scope="module")
+def bench(
+    private_host: PrivateHost, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    directory = tmp_path_factory.mktemp("fields")
+    for name in ("kernel-a", "kernel-b", "initrd-a", "initrd-b"):
+        (directory / name).write_bytes(kernel_image())
+    for bridge in ("kfbr1", "kfbr2"):
+        private_host.run(["ip", "link", "add", bridge, "type", "bridge"])
+        private_host.run(["ip", "link", "set", bridge, "up"])
+    with field_stack(directory, private_host) as made, connection(private_host) as conn:
+        bench = Bench(made, conn, Kind.DOMAIN, GROUPS)
+        portgroups = [{"name": "gold"}, {"name": "iron"}]
+        bench.others |= {
+            "networks": {
+                f"{made.tag}-{name}": network(subnet(), portgroups=portgroups)
+                for name in ("one", "two")
+            },
+            "pools": {made.tag: {"path": str(directory / "pool")}},
+            "volumes": {
+                f"{made.tag}/{subject.name}-{name}": {"capacity": "1MiB", "format": format_}
+                for subject in bench.subjects
+                if subject.group.name == "sources"
+                for name, format_ in (("a.qcow2", "qcow2"), ("b.img", "raw"))
+            },
+        }
+        for name in ("one", "two"):
+            conn.nwfilterDefineXML(f"<filter name='{made.tag}-{name}'/>")
+        for subject in bench.subjects:
+            for name in ("vda", "vdb", "vdc", "vdd", "sda", *"abcdefg"):
+                (directory / f"{subject.name}-{name}.img").write_bytes(bytes(2**20))
+            path = str(directory / f"{subject.name}-vde.qcow2")
+            private_host.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "1M"])
+        bench.turn("before")
+        made.apply()
+        yield bench
+    for bridge in ("kfbr1", "kfbr2"):
+        private_host.run(["ip", "link", "del", bridge])
+
+
+def test_every_field_has_a_line(record_property: Callable[[str, object], None]) -> None:
+    record_property("fields", account(Kind.DOMAIN, GROUPS, CANNOT_HERE))
+
+
+def test_what_was_born_is_in_sync(bench: Bench) -> None:
+    bench.stack.in_sync()
+    bench.check_nothing_pending()
+
+
+def test_every_field_changes(bench: Bench) -> None:
+    bench.turn("after")
+    bench.check_change()
+    bench.stack.apply()
+    bench.stack.in_sync()
+    bench.check_pending()
+
+
+def test_nothing_waits_after_a_restart(bench: Bench) -> None:
+    bench.restart()
+    bench.stack.in_sync()
+    bench.check_nothing_pending()
+
+
+def test_every_field_drifts(bench: Bench) -> None:
+    bench.undo()
+    bench.check_drift()
+    bench.stack.apply()
+    bench.stack.in_sync()
+
+
+def test_every_field_is_released(bench: Bench) -> None:
+    bench.turn("released")
+    bench.check_released()
+
+
+def test_every_field_goes_back_to_its_birth(bench: Bench) -> None:
+    bench.turn("default")
+    bench.stack.apply()
+    bench.stack.in_sync()

@@ -1,0 +1,202 @@
+"""Every field of networks, changed, drifted, released and given back, up and down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from kvmplan.address import Kind
+from tests.integration.fields import Bench, Edit, Group, account, field_stack
+from tests.integration.support import connection
+from tests.privatehost import PrivateHost
+
+IP, IP6 = "ips $net.1/24", "ips $net6:1/64"
+DHCP = f"{IP} dhcp"
+HOSTS, RANGES = f"{DHCP} hosts", f"{DHCP} ranges"
+SERVED = {"ips": {"$net.1/24": {"dhcp": {}}}}
+
+
+def net(name: str, *edits: Edit, active: bool = True, idle: bool = True, **spec: Any) -> Group:
+    return Group(name, spec, edits, active, idle)
+
+
+def lease(number: int) -> dict[str, Any]:
+    return {"mac": f"$mac:{number:02}", "ip": f"$net.{number}", "name": f"n{number}"}
+
+
+def member(path: str, key: str, covers: str, impact: str, value: Any) -> Edit:
+    """A member that comes: its key field is tried with it."""
+    return Edit(f"{path} {key}", None, value, impact, default=False, covers=covers)
+
+
+GROUPS = (
+    net("mode", Edit("forward mode", "nat", "route"), **SERVED),
+    net("apart", Edit("forward mode", "route", "none", default=False), **SERVED),
+    net("open", Edit("forward mode", "nat", "open"), **SERVED),
+    net(
+        "nat",
+        Edit("forward nat addresses", "192.0.2.10-192.0.2.12", "192.0.2.20-192.0.2.22"),
+        Edit("forward nat ports", "1024-2000", "3000-4000"),
+        forward={"mode": "nat"},
+        **SERVED,
+    ),
+    net("way", Edit("forward dev", "kfe1", "kfe2"), forward={"mode": "nat"}, **SERVED),
+    net(
+        "host",
+        Edit("bridge name", "kfhb1", "kfhb2", default=False),
+        forward={"mode": "bridge"},
+    ),
+    net(
+        "cards",
+        Edit("forward interfaces", ["kfe1"], ["kfe2", "kfe1"], default=False),
+        forward={"mode": "private"},
+        active=False,
+    ),
+    net(
+        "tags",
+        Edit("vlan", [42], [42, 43], default=False),
+        forward={"mode": "passthrough", "interfaces": ["kfe1"]},
+        active=False,
+    ),
+    net(
+        "bridge",
+        Edit("bridge name", "$br-a", "$br-b", default=False),
+        Edit("bridge stp", True, False),
+        Edit("bridge delay", 0, 2),
+        Edit("mac", "$mac:aa", "$mac:ab", default=False),
+        Edit("mtu", 1500, 1400),
+        Edit("port_isolated", False, True),
+        Edit("domain name", "one.example", "two.example", default=False),
+        Edit("domain local_only", True, False),
+        Edit("autostart", False, True, "live", "live"),
+        **SERVED,
+    ),
+    net("zone", Edit("bridge zone", "public", "trusted"), active=False, **SERVED),
+    net("silent", Edit("dns enable", True, False), **SERVED),
+    net(
+        "dns",
+        Edit("dns forwarders 9.9.9.9", None, {"address": "9.9.9.9"}, default=False,
+             covers="dns forwarders * address"),
+        Edit("dns forwarders a.example address", "192.0.2.1", "192.0.2.2"),
+        member("dns forwarders", "b.example", "dns forwarders * domain", "next-boot",
+               {"domain": "b.example", "address": "192.0.2.3"}),
+        Edit("dns txt a value", "one", "two", "live", default=False),
+        member("dns txt", "b", "dns txt * name", "live", {"name": "b", "value": "c"}),
+        Edit("dns srv ldap protocol", "tcp", "udp", "live", default=False),
+        Edit("dns srv ldap domain", "a.example", "b.example", "live"),
+        Edit("dns srv ldap target", "one", "two", "live", default=False),
+        Edit("dns srv ldap port", 389, 390, "live"),
+        Edit("dns srv ldap priority", 1, 2, "live"),
+        Edit("dns srv ldap weight", 3, 4, "live"),
+        member("dns srv", "sip", "dns srv * service", "live",
+               {"service": "sip", "protocol": "tcp", "target": "one", "port": 5060}),
+        Edit("dns hosts $net.20 names", ["a"], ["a", "b"], "live", default=False,
+             released=False),
+        member("dns hosts", "$net.21", "dns hosts * ip", "live", {"ip": "$net.21", "names": ["c"]}),
+        dns={"forwarders": {"a.example": {"domain": "a.example"}}},
+        **SERVED,
+    ),
+    net(
+        "dhcp",
+        member(RANGES, "$net.100-$net.120", "ips * dhcp ranges * range", "live",
+               {"range": "$net.100-$net.120"}),
+        Edit(f"{RANGES} $net.130-$net.140", {"range": "$net.130-$net.140"}, None, "live",
+             default=False),
+        Edit(f"{HOSTS} $mac:10 ip", "$net.10", "$net.11", "live", default=False),
+        Edit(f"{HOSTS} $mac:10 name", "one", "two", "live", default=False),
+        member(HOSTS, "$mac:12", "ips * dhcp hosts * mac", "live", lease(12)),
+        Edit(f"{HOSTS} $mac:13", lease(13), None, "live", default=False),
+        Edit(f"{DHCP} bootp file", "one.0", "two.0", default=False),
+        Edit(f"{DHCP} bootp server", "192.0.2.1", "192.0.2.2"),
+        Edit(f"{IP} tftp", "/usr/share", "/usr/lib"),
+        ips={"$net.1/24": {"dhcp": {"hosts": {"$mac:10": {"mac": "$mac:10"}}}}},
+    ),
+    net(
+        "ips",
+        member("ips", "$net6:1/64", "ips * address", "next-boot", {"address": "$net6:1/64"}),
+        Edit("routes 10.99.0.0/16 via", "$net.2", "$net.3", default=False),
+        Edit("routes 10.99.0.0/16 metric", 2, 3),
+        member("routes", "10.98.0.0/16", "routes * to", "next-boot",
+               {"to": "10.98.0.0/16", "via": "$net.2"}),
+        **SERVED,
+    ),
+    net(
+        "ipv6",
+        Edit(f"{IP6} dhcp ranges $net6:100-$net6:200", None, {"range": "$net6:100-$net6:200"},
+             "live", default=False),
+        ips={"$net6:1/64": {}},
+    ),
+    net(
+        "portgroups",
+        Edit("portgroups gold default", True, False, "live", default=False),
+        member("portgroups", "iron", "portgroups * name", "live", {"name": "iron"}),
+        **SERVED,
+    ),
+    net(
+        "lanes",
+        Edit("portgroups gold vlan", [42], [42, 43], "live", default=False),
+        forward={"mode": "passthrough", "interfaces": ["kfe1"]},
+        active=False,
+    ),
+)
+CANNOT_HERE = {"active": "tried on its own below"}
+
+
+@pytest.fixture(scope="module")
+def bench(
+    private_host: PrivateHost, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    directory = tmp_path_factory.mktemp("fields")
+    for bridge in ("kfhb1", "kfhb2", "kfe1", "kfe2"):
+        private_host.run(["ip", "link", "add", bridge, "type", "bridge"])
+        private_host.run(["ip", "link", "set", bridge, "up"])
+    with field_stack(directory, private_host) as made, connection(private_host) as conn:
+        bench = Bench(made, conn, Kind.NETWORK, GROUPS)
+        bench.turn("before")
+        made.apply()
+        yield bench
+    for bridge in ("kfhb1", "kfhb2", "kfe1", "kfe2"):
+        private_host.run(["ip", "link", "del", bridge])
+
+
+def test_every_field_has_a_line(record_property: Callable[[str, object], None]) -> None:
+    record_property("fields", account(Kind.NETWORK, GROUPS, CANNOT_HERE))
+
+
+def test_what_was_born_is_in_sync(bench: Bench) -> None:
+    bench.stack.in_sync()
+    bench.check_nothing_pending()
+
+
+def test_every_field_changes(bench: Bench) -> None:
+    bench.turn("after")
+    bench.check_change()
+    bench.stack.apply()
+    bench.stack.in_sync()
+    bench.check_pending()
+
+
+def test_nothing_waits_after_a_restart(bench: Bench) -> None:
+    bench.restart()
+    bench.stack.in_sync()
+    bench.check_nothing_pending()
+
+
+def test_every_field_drifts(bench: Bench) -> None:
+    bench.undo()
+    bench.check_drift()
+    bench.stack.apply()
+    bench.stack.in_sync()
+
+
+def test_every_field_is_released(bench: Bench) -> None:
+    bench.turn("released")
+    bench.check_released()
+
+
+def test_every_field_goes_back_to_its_birth(bench: Bench) -> None:
+    bench.turn("default")
+    bench.stack.apply()
+    bench.stack.in_sync()
