@@ -22,7 +22,7 @@ demo: setup ## Show kvmplan at work on a private libvirt host of its own
 	@scripts/demo
 
 test: setup ## Run every test, those against a real libvirtd and its guests included (needs root)
-	$(PYTEST) -n $(WORKERS) --dist loadfile
+	$(PYTEST) -n $(WORKERS) --dist loadfile --max-worker-restart 0
 
 unit: setup ## Run the tests that need no daemon
 	$(PYTEST) -n $(WORKERS) -m "not integration"
@@ -41,7 +41,7 @@ golden: setup ## Rewrite the expected parts of the golden cases
 	$(PYTEST) -m "not integration" --update-golden
 
 integration: setup ## Run the tests against a real libvirtd only (needs root)
-	$(PYTEST) -n $(WORKERS) --dist loadfile -m integration
+	$(PYTEST) -n $(WORKERS) --dist loadfile --max-worker-restart 0 -m integration
 
 bench: setup ## Measure kvmplan and print the numbers
 	$(BIN)/python -m tests.benchmarks
