@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from kvmplan.plan.options import PlanOptions
     from kvmplan.plan.planner import Planned
     from kvmplan.spec import Desired
+
+SWITCH_SECONDS = 0.0002
+"""How long planning keeps the interpreter from threads that read documents."""
 
 
 @dataclass(slots=True)
@@ -147,7 +151,9 @@ def read_hosts(session: Session) -> dict[str, Inventory]:
 
     def inventory(name: str) -> Inventory:
         with translated(session, name):
-            return session.hosts[name].inventory(wanted_of(session.desired, name))
+            return session.hosts[name].inventory(
+                wanted_of(session.desired, name), waiting=partial(translated, session, name)
+            )
 
     read_by_name = side_by_side([partial(inventory, name) for name in session.hosts])
     found = dict(zip(session.hosts, read_by_name, strict=True))
@@ -197,9 +203,24 @@ def make_plan(session: Session, options: PlanOptions) -> Planned:
             return session.hosts[host].complete(inventory, pools)
 
     options = replace(options, partial=len(inventories) < len(session.desired.stack.hosts))
-    return Planner(
-        session.desired, inventories, skeletons(session.templates), options, complete
-    ).plan()
+    templates = skeletons(session.templates)
+    with _reading_goes_on():
+        return Planner(session.desired, inventories, templates, options, complete).plan()
+
+
+@contextmanager
+def _reading_goes_on() -> Iterator[None]:
+    """Let threads that have an answer of libvirt take it soon, while this one is busy planning.
+
+    By default a busy thread keeps the interpreter for 5 ms, as long as libvirt takes for 50
+    documents.
+    """
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def _check_patterns(

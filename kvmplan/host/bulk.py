@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import libvirt
 
 from kvmplan.host.connection import Connections
 from kvmplan.host.errors import MISSING
 from kvmplan.host.threads import side_by_side
-
-T = TypeVar("T")
 
 THREADS = 8
 _SERIAL_UP_TO = 12
@@ -26,9 +24,9 @@ def read_all(
     names: Sequence[str],
     handles: Mapping[str, Any],
     more: Callable[[Any], Mapping[str, Any]],
-    read: Callable[[Any, str], T],
-) -> dict[str, T]:
-    """Read an object by each of its names.
+    read: Callable[[Any, str], None],
+) -> None:
+    """Read an object by each of its names, about in their order; what has vanished is left out.
 
     Args:
         connections: where.
@@ -37,14 +35,10 @@ def read_all(
         more: makes the same for another connection.
         read: reads one, given its handle and name; may raise libvirtError.
 
-    Returns:
-        What was read, by name, in the order of `names`; what has vanished meanwhile is left out.
-
     Raises:
         libvirtError: any other failure of one of them.
     """
     queue = deque(names)
-    found: dict[str, T] = {}
 
     def work(by_name: Mapping[str, Any]) -> None:
         while queue:
@@ -56,7 +50,7 @@ def read_all(
             if handle is None:
                 continue
             try:
-                found[name] = read(handle, name)
+                read(handle, name)
             except libvirt.libvirtError as error:
                 if error.get_error_code() not in MISSING:
                     queue.clear()
@@ -66,7 +60,6 @@ def read_all(
         work(handles)
     else:
         _in_threads(connections, len(names), handles, more, work)
-    return {name: found[name] for name in names if name in found}
 
 
 def _in_threads(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kvmplan.address import Address, Kind, parse_address
 from kvmplan.host import claims
+from kvmplan.host.arriving import Arriving, Deliver, Waiting
 from kvmplan.host.bulk import read_all
 from kvmplan.host.connection import Connections
 from kvmplan.host.domains import DomainList, handles_by_name, list_domains, read_domain
@@ -32,9 +33,20 @@ class _Owned:
 
 
 def take_inventory(
-    name: str, connections: Connections, facts: Callable[[], HostFacts], wanted: Wanted
+    name: str,
+    connections: Connections,
+    facts: Callable[[], HostFacts],
+    wanted: Wanted,
+    waiting: Waiting | None = None,
 ) -> Inventory:
     """List everything, read what is wanted or claimed.
+
+    Args:
+        name: the host's.
+        connections: to it.
+        facts: what it is.
+        wanted: what to read beyond what is claimed.
+        waiting: do not wait for the documents; whoever needs one waits for it in this.
 
     Raises:
         HostError: this stack's claims cannot be read.
@@ -58,12 +70,21 @@ def take_inventory(
     volumes = list_volumes(pools, (a.name for a in asked() if a.kind is Kind.VOLUME))
     secure = frozenset() if connections.read_only else wanted.secure
     reader = _Reader(name, connections)
-    records.update(reader.domains(domains, asked(), secure))
-    records.update(reader.volumes(pools, volumes.handles, asked()))
+
+    def read(deliver: Deliver) -> None:
+        reader.domains(domains, asked(), secure, deliver)
+        reader.volumes(pools, volumes.handles, asked(), deliver)
+
+    found: Mapping[Address, Record] = records
+    if waiting is not None:
+        due = asked() & _there(name, domains.handles, volumes.handles)
+        found = Arriving(records, due, read, connections.alive, waiting)
+    else:
+        read(_into(records))
     return Inventory(
         host=name,
         facts=facts(),
-        records=records,
+        records=found,
         names={
             Kind.NETWORK: _uuids(networks.handles),
             Kind.POOL: _uuids(pools.handles),
@@ -93,27 +114,30 @@ def complete_inventory(
     known = {a.name for a in inventory.records if a.kind is Kind.DOMAIN}
     domains = list_domains(connections.main, lambda: set(inventory.names.get(Kind.DOMAIN, ())))
     missing = {Address(host, Kind.DOMAIN, name) for name in domains.handles if name not in known}
-    found = _Reader(host, connections).domains(domains, missing, frozenset())
+    found: dict[Address, Record] = {}
+    deliver = _into(found)
+    _Reader(host, connections).domains(domains, missing, frozenset(), deliver)
+    _read_volumes(inventory, connections, pools, deliver)
     names = dict(inventory.names)
     names[Kind.DOMAIN] = {**names.get(Kind.DOMAIN, {}), **_uuids(domains.handles)}
-    records = {**inventory.records, **found, **_volumes(inventory, connections, pools)}
+    records = {**inventory.records, **found}
     return replace(inventory, records=records, names=names, complete=domains.whole)
 
 
-def _volumes(
-    inventory: Inventory, connections: Connections, pools: Set[str]
-) -> dict[Address, Record]:
-    """The volumes of these pools that were not read yet."""
+def _read_volumes(
+    inventory: Inventory, connections: Connections, pools: Set[str], deliver: Deliver
+) -> None:
+    """Read the volumes of these pools that were not read yet."""
     names = inventory.names.get(Kind.VOLUME, EMPTY)
     inside = {
         Address(inventory.host, Kind.VOLUME, n) for n in names if n.partition("/")[0] in pools
     }
     missing = inside - inventory.records.keys()
     if not missing:
-        return {}
+        return
     listed = list_objects(connections.main, Kind.POOL)
     volumes = list_volumes(listed, (address.name for address in missing))
-    return _Reader(inventory.host, connections).volumes(listed, volumes.handles, missing)
+    _Reader(inventory.host, connections).volumes(listed, volumes.handles, missing, deliver)
 
 
 class _Reader:
@@ -123,32 +147,39 @@ class _Reader:
         self._host, self._connections = host, connections
 
     def domains(
-        self, domains: DomainList, asked: Set[Address], secure: Set[Address]
-    ) -> dict[Address, Record]:
-        """The asked-for domains that there are."""
+        self, domains: DomainList, asked: Set[Address], secure: Set[Address], deliver: Deliver
+    ) -> None:
+        """Read the asked-for domains that there are."""
 
-        def read(handle: Any, name: str) -> Record:
+        def read(handle: Any, name: str) -> None:
             address = Address(self._host, Kind.DOMAIN, name)
-            return read_domain(handle, address, domains, secure=address in secure)
+            deliver(read_domain(handle, address, domains, secure=address in secure))
 
         names = _present(asked, Kind.DOMAIN, domains.handles)
-        found = read_all(self._connections, names, domains.handles, handles_by_name, read)
-        return {record.address: record for record in found.values()}
+        read_all(self._connections, names, domains.handles, handles_by_name, read)
 
     def volumes(
-        self, pools: Listing, handles: dict[str, Any], asked: Set[Address]
-    ) -> dict[Address, Record]:
-        """The asked-for volumes that there are."""
+        self, pools: Listing, handles: dict[str, Any], asked: Set[Address], deliver: Deliver
+    ) -> None:
+        """Read the asked-for volumes that there are."""
 
         def elsewhere(connection: Any) -> dict[str, Any]:
             return list_volumes(list_objects(connection, Kind.POOL), names).handles
 
-        def read(handle: Any, name: str) -> Record:
-            return read_volume(handle, Address(self._host, Kind.VOLUME, name))
+        def read(handle: Any, name: str) -> None:
+            deliver(read_volume(handle, Address(self._host, Kind.VOLUME, name)))
 
         names = _present(asked, Kind.VOLUME, handles)
-        found = read_all(self._connections, names, handles, elsewhere, read)
-        return {record.address: record for record in found.values()}
+        read_all(self._connections, names, handles, elsewhere, read)
+
+
+def _into(records: dict[Address, Record]) -> Deliver:
+    return lambda record: records.update({record.address: record})
+
+
+def _there(host: str, domains: Iterable[str], volumes: Iterable[str]) -> set[Address]:
+    found = {Address(host, Kind.DOMAIN, name) for name in domains}
+    return found | {Address(host, Kind.VOLUME, name) for name in volumes}
 
 
 def _owned(connection: Any, facts: HostFacts, stack_uid: str) -> _Owned:

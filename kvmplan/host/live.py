@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from kvmplan.address import Address, Kind
@@ -12,6 +12,7 @@ from kvmplan.apply.port import HostError, Lock
 from kvmplan.host import claims as claim_store
 from kvmplan.host import lock as lock_store
 from kvmplan.host.actuators import perform
+from kvmplan.host.arriving import Waiting
 from kvmplan.host.connection import Connections
 from kvmplan.host.domains import record_domain
 from kvmplan.host.errors import translating
@@ -51,11 +52,28 @@ class LibvirtHost:
         """What the host is, as it was when first asked."""
         return self._attended("reading facts", lambda: read_facts(self._connections))
 
-    def inventory(self, wanted: Wanted) -> Inventory:
-        """List everything, read what is wanted or claimed."""
+    def inventory(self, wanted: Wanted, *, waiting: Waiting | None = None) -> Inventory:
+        """List everything, read what is wanted or claimed.
+
+        With `waiting`, documents are still being read when this returns: whoever asks for one waits
+        for it, in what `waiting` makes, and gets the errors of reading there.
+        """
+        doing = "reading the inventory"
+
+        @contextmanager
+        def translated(outer: Waiting) -> Iterator[None]:
+            with outer(), translating(doing):
+                yield
+
         return self._attended(
-            "reading the inventory",
-            lambda: take_inventory(self._name, self._connections, lambda: self.facts, wanted),
+            doing,
+            lambda: take_inventory(
+                self._name,
+                self._connections,
+                lambda: self.facts,
+                wanted,
+                None if waiting is None else partial(translated, waiting),
+            ),
         )
 
     def complete(self, inventory: Inventory, pools: frozenset[str] = frozenset()) -> Inventory:

@@ -15,7 +15,7 @@ from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.markers import AtLeast, Group, NotRunning, On, Pairs, Same, Xml
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.strategy import Situation, live, next_boot, when
-from kvmplan.mapping.types import Size
+from kvmplan.mapping.types import CpuSet, Size
 
 CPU_MODES = ("host-passthrough", "host-model", "maximum", "custom")
 KIB = 1024
@@ -95,7 +95,7 @@ class Vcpus(Mapped):
     topology: Annotated[Topology | None, Group(".")] = None
     """How the guest sees them arranged."""
     pinning: Annotated[
-        dict[str, str] | None, Pairs("./cputune/vcpupin", key="@vcpu", value="@cpuset")
+        dict[str, CpuSet] | None, Pairs("./cputune/vcpupin", key="@vcpu", value="@cpuset")
     ] = None
     """Which CPUs of the host each may run on: ``{"0": "0-3"}``."""
 

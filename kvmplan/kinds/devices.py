@@ -13,7 +13,7 @@ from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.markers import NotRunning, On, Secret, Through, Xml
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.paths import unset
-from kvmplan.mapping.strategy import Situation, live, next_boot, when
+from kvmplan.mapping.strategy import live
 from kvmplan.mapping.types import SecretStr
 
 AGENT = "./devices/channel[target/@name='org.qemu.guest_agent.0']"
@@ -52,19 +52,6 @@ def _write_port(graphics: Element, value: str | int | None, _: Any) -> None:
         graphics.set("autoport", "no")
 
 
-def _had_password(situation: Situation) -> bool:
-    return situation.before is not None and situation.after is not None
-
-
-PASSWORD = On(
-    when(
-        _had_password,
-        live(Verb.UPDATE_DEVICE),
-        next_boot("QEMU asks for a password only on consoles that started with one"),
-    )
-)
-
-
 class Graphics(Mapped):
     """A graphical console, known by its type."""
 
@@ -77,7 +64,9 @@ class Graphics(Mapped):
         None
     )
     """Its port; ``auto`` lets the host choose."""
-    password: Annotated[SecretStr | None, Xml("./@passwd"), Secret(), NotRunning(), PASSWORD] = None
+    password: Annotated[
+        SecretStr | None, Xml("./@passwd"), Secret(), NotRunning(), On(live(Verb.UPDATE_DEVICE))
+    ] = None
     """Its password."""
 
 

@@ -16,7 +16,7 @@ from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.codecs import TEXT
 from kvmplan.mapping.markers import Case, On, Presence, Ref, Through, Xml
 from kvmplan.mapping.model import Mapped
-from kvmplan.mapping.strategy import Situation, live, next_boot, when
+from kvmplan.mapping.strategy import Situation, live, next_boot, plugged, unplugged, when
 from kvmplan.mapping.types import HostPath, VolumeName
 
 HOT_BUSES = frozenset({"virtio", "scsi", "usb"})
@@ -63,9 +63,15 @@ SOURCE = On(
 )
 PLUG = On(
     next_boot("libvirt changes this for the next boot only"),
-    added=when(is_hot, live(Verb.ATTACH), next_boot("its bus takes no disks while the guest runs")),
+    added=when(
+        plugged,
+        next_boot("the running guest has it"),
+        when(is_hot, live(Verb.ATTACH), next_boot("its bus takes no disks while the guest runs")),
+    ),
     removed=when(
-        is_hot, live(Verb.DETACH), next_boot("its bus lets no disks go while the guest runs")
+        unplugged,
+        next_boot("the running guest has it no more"),
+        when(is_hot, live(Verb.DETACH), next_boot("its bus lets no disks go while the guest runs")),
     ),
 )
 

@@ -83,8 +83,9 @@ class Domain(Mapped):
     """Direct kernel boot."""
     boot: Annotated[
         tuple[Literal["hd", "network", "cdrom", "fd"], ...] | None,
-        Field(strict=False),
+        Field(strict=False, min_length=1),
         Xml("./os/boot/@dev", many=True, clears=("./devices/*/boot",)),
+        Birth(("hd",)),
         NEXT_BOOT,
     ] = None
     """What to boot from, in order."""
@@ -120,7 +121,12 @@ class Domain(Mapped):
     """Graphical consoles."""
     video: Annotated[
         str | None,
-        Xml("./devices/video/model/@type", clears=QXL_ONLY, skeleton="devices/video"),
+        Xml(
+            "./devices/video/model/@type",
+            clears=QXL_ONLY,
+            removes="./devices/video",
+            skeleton="devices/video",
+        ),
         NEXT_BOOT,
     ] = None
     """The graphics card: virtio, qxl, vga, none …"""

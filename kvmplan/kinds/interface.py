@@ -14,14 +14,14 @@ from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.codecs import LOWER
 from kvmplan.mapping.markers import Case, Group, Is, NotRunning, On, Ref, Xml
 from kvmplan.mapping.model import Mapped
-from kvmplan.mapping.strategy import live, next_boot
+from kvmplan.mapping.strategy import live, next_boot, plugged, unplugged, when
 from kvmplan.mapping.types import Mac
 
 UPDATE = On(live(Verb.UPDATE_DEVICE))
 PLUG = On(
     next_boot("libvirt changes this for the next boot only"),
-    added=live(Verb.ATTACH),
-    removed=live(Verb.DETACH),
+    added=when(plugged, next_boot("the running guest has it"), live(Verb.ATTACH)),
+    removed=when(unplugged, next_boot("the running guest has it no more"), live(Verb.DETACH)),
 )
 SOURCE_CLEARS = ("./source",)
 
@@ -53,7 +53,7 @@ class Interface(Mapped):
         Ref("network"),
     ] = None
     """A virtual network."""
-    portgroup: Annotated[str | None, Xml("./source/@portgroup"), UPDATE] = None
+    portgroup: Annotated[str | None, Xml("./source/@portgroup")] = None
     """The network's port group."""
     bridge: Annotated[
         str | None,

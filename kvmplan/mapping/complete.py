@@ -21,7 +21,7 @@ def complete(model: type[Mapped], desired: Tree, live: Tree | None) -> dict[str,
         live: the persistent fields, read whole at least where followers are; None at birth.
     """
     tree = dict(desired)
-    if _followers(model).keys().isdisjoint(tree):
+    if not _followers(model):
         return tree
     for name, binding in _followers(model).items():
         wanted, here = desired.get(name), (live or {}).get(name)

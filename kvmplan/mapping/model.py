@@ -94,7 +94,9 @@ class Mapped(BaseModel):
     @classmethod
     def _is_xml(cls, value: Any) -> Any:
         """Texts that no document can hold are refused here, where their place is known."""
-        for text in _texts(value):
+        if value is None or isinstance(value, int | Mapped):
+            return value
+        for text in (value,) if isinstance(value, str) else _texts(value):
             if found := NOT_XML.search(text):
                 raise ValueError(f"the character U+{ord(found[0]):04X} cannot stand in XML")
         return value

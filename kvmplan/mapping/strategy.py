@@ -109,6 +109,19 @@ def when(test: Callable[[Situation], bool], then: Strategy, otherwise: Strategy)
     )
 
 
+def plugged(situation: Situation) -> bool:
+    """Whether the running object has the member that a path leads to.
+
+    It may have it while the persistent definition does not: someone took it out for the next boot.
+    """
+    return situation.at(situation.running, *situation.path) is not None
+
+
+def unplugged(situation: Situation) -> bool:
+    """Whether something runs that does not have the member any more."""
+    return situation.running is not None and not plugged(situation)
+
+
 def _fixed(effect: Effect) -> Strategy:
     reason = f" ({effect.reason})" if effect.reason else ""
     return Strategy(lambda _: effect, f"{effect.impact}{reason}")

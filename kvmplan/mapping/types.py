@@ -20,6 +20,7 @@ DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 LONGEST_NAME = 251
 """Bytes; libvirt keeps an object in a file of its name and ``.xml``."""
+CPUS = re.compile(r"(\^?)(\d{1,5})(?:-(\d{1,5}))?")
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
@@ -118,6 +119,24 @@ def _range(value: str) -> str:
     return f"{low}-{high}"
 
 
+def _cpuset(value: str) -> str:
+    """The form libvirt gives a set of CPUs: ``0,1,3-5,^4`` is ``0-1,3,5``."""
+    numbers: set[int] = set()
+    for part in (part.strip() for part in value.split(",")):
+        found = CPUS.fullmatch(part)
+        first, last = (int(found[2]), int(found[3] or found[2])) if found else (1, 0)
+        if found is None or first > last:
+            raise ValueError(f"'{value}' is no set of CPUs; write it like 0-3,^2 or 0,2")
+        members = range(first, last + 1)
+        numbers = numbers.difference(members) if found[1] else numbers.union(members)
+    if not numbers:
+        raise ValueError(f"'{value}' leaves no CPU")
+    starts = sorted(number for number in numbers if number - 1 not in numbers)
+    ends = sorted(number for number in numbers if number + 1 not in numbers)
+    spans = zip(starts, ends, strict=True)
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)
+
+
 def _absolute(value: str) -> str:
     if not value.startswith("/"):
         raise ValueError(f"'{value}' is not an absolute path; it is a path on the host")
@@ -175,6 +194,8 @@ Duration = Annotated[int, BeforeValidator(_duration), _pattern(r"^\d+(s|m|h|d)$"
 """A duration; in seconds. Written ``5m``."""
 Mac = Annotated[str, AfterValidator(_mac)]
 """A MAC address, lower case."""
+CpuSet = Annotated[str, AfterValidator(_cpuset)]
+"""A set of the host's CPUs: ``0-3,^2``."""
 Ip = Annotated[str, AfterValidator(_ip)]
 """An IP address in its shortest form."""
 IpInterface = Annotated[str, AfterValidator(_interface)]

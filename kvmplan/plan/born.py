@@ -91,8 +91,23 @@ class Births:
         fresh = read(model, skeleton, self.context(inventory))
         filled = dict(tree)
         for path in resource.defaults:
-            filled = _put(filled, path, self._default(resource, path, fresh))
+            member = self._fresh_member(resource, path, filled, inventory)
+            filled = _put(filled, path, self._default(resource, path, member or fresh))
         return filled
+
+    def _fresh_member(
+        self, resource: Resource, path: Path, tree: Mapping[str, Any], inventory: Inventory
+    ) -> dict[str, Any] | None:
+        """The tree of a domain with the member that a path is in as a fresh one would be."""
+        binding = chain(MODELS[resource.address.kind], path)[0]
+        place = binding.place
+        if len(path) < 3 or binding.item is None or not isinstance(place, Items):
+            return None
+        if place.skeleton is None:
+            return None
+        field_, key = path[0], path[1]
+        item = self.skeleton(place.skeleton, tree[field_][key])
+        return {field_: {key: read(binding.item, item, self.context(inventory))}}
 
     def _default(self, resource: Resource, path: Path, fresh: Mapping[str, Any]) -> Any:
         links = chain(MODELS[resource.address.kind], path)

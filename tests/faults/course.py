@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.injector import Fault
+from tests.faults.injector import Fault, signal_daemon
 from tests.faults.strangers import Strangers
 from tests.faults.world import World, world
 from tests.faults.zygote import Faulted, Zygote
@@ -120,8 +120,10 @@ class Course:
         disks: Tree = {"vda": {"volume": f"{tag}/over.qcow2"}}
         if not second:
             disks["vdb"] = {"volume": f"{tag}/raw.img"}
-        more = {"disks": disks, "interfaces": {"eth0": {"network": tag}}}
-        return idle_domain(**more, vcpus=2 if second else 1, description="2" if second else "1")
+        more: Tree = {"disks": disks, "interfaces": {"eth0": {"network": tag}}}
+        more["vcpus"] = {"current": 2 if second else 1, "maximum": 4}
+        more["description"] = "2" if second else "1"
+        return idle_domain() | more
 
     def _on(self, second: bool) -> Tree:
         tag = self.stack.tag
@@ -206,6 +208,8 @@ class Course:
     def _revive(self, fault: Fault) -> None:
         if fault.kind.startswith("daemon"):
             self.host.restart()
+        if fault.kind == "freeze":
+            signal_daemon(self.host, "CONT")
 
     def _check_cut(self, fault: Fault, cut: Faulted) -> None:
         """What must hold right after the fault: told without a traceback, nothing unclaimed."""

@@ -1,4 +1,4 @@
-"""libvirt answers an error, or its daemon dies or freezes, at any call: the next apply converges."""
+"""libvirt answers an error, its daemon dies or freezes, at any call: the next apply converges."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ def test_libvirtd_is_killed_before_and_inside_every_write(
     converges(campaign, summaries)
 
 
-def test_libvirtd_freezes(
-    new_course: NewCourse, fault_host: PrivateHost, summaries: Path
-) -> None:
+def test_libvirtd_freezes(new_course: NewCourse, fault_host: PrivateHost, summaries: Path) -> None:
     campaign = Campaign(new_course, "frozen libvirtd")
     campaign.run(lambda count: [Fault("freeze", count // 2, host=fault_host.name)], every=4)
     converges(campaign, summaries)

@@ -21,7 +21,6 @@ from kvmplan.apply import applier, documents
 from tests.faults.world import World, world
 from tests.faults.zygote import ROOT
 from tests.integration.support import (
-    NO_CHANGES,
     NOTHING_APPLIED,
     Stack,
     connection,
@@ -39,9 +38,9 @@ def start(made: Stack, *flags: str) -> subprocess.Popen[str]:
     """Start an apply in a process of its own."""
     assert made.host is not None
     made.write()
+    connect = ("--connect", made.host.uri, "--auto-approve")
     return subprocess.Popen(
-        [sys.executable, "-m", "kvmplan", "apply", str(made.path), "--connect", made.host.uri]
-        + ["--auto-approve", *flags],
+        [sys.executable, "-m", "kvmplan", "apply", str(made.path), *connect, *flags],
         cwd=ROOT,
         env={**os.environ, "KVMPLAN_TRACEBACK": "1"},
         stdin=subprocess.DEVNULL,
@@ -170,8 +169,10 @@ def test_what_moved_between_plan_and_apply_is_stale(
         made.specs["domains"] = {name: idle_domain(vcpus={"current": 1, "maximum": 4})}
 
         def foreign() -> None:
-            conn.defineXML(f"<domain type='qemu'><name>{name}</name><memory>65536</memory>"
-                           "<os><type>hvm</type></os></domain>")
+            conn.defineXML(
+                f"<domain type='qemu'><name>{name}</name><memory>65536</memory>"
+                "<os><type>hvm</type></os></domain>"
+            )
 
         said = meddled(made, foreign)
         assert "it exists now" in said

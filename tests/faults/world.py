@@ -51,7 +51,7 @@ class World:
 
     def versus(self, other: World) -> str:
         """What differs."""
-        lines = []
+        lines: list[str] = []
         for mine, theirs in ((self.objects, other.objects), (self.claims, other.claims)):
             for name in sorted(mine.keys() | theirs.keys()):
                 now, then = mine.get(name, "").split("\n"), theirs.get(name, "").split("\n")
@@ -109,7 +109,8 @@ def plain(text: str, *without: str) -> str:
     """A document without what comes and goes by itself, one element a line."""
     root = etree.fromstring(text.encode(), etree.XMLParser(remove_blank_text=True))
     for node in [node for path in (*VOLATILE, *without) for node in root.findall(path)]:
-        node.getparent().remove(node)
+        parent = node.getparent()
+        assert parent is not None
+        parent.remove(node)
     etree.indent(root)
     return etree.tostring(root, method="c14n").decode()
-

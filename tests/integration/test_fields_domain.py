@@ -9,9 +9,21 @@ from typing import Any
 import libvirt
 import pytest
 
-from kvmplan.address import Kind
-from tests.integration.fields import NOTED, SILENT, Bench, Edit, Group, account, field_stack
-from tests.integration.support import connection, network, subnet
+from kvmplan.address import LOCAL, Address, Kind
+from kvmplan.mapping.types import SecretText
+from tests.integration.fields import (
+    NOTED,
+    SILENT,
+    Bench,
+    Default,
+    Edit,
+    Group,
+    account,
+    by_hand,
+    document_of,
+    field_stack,
+)
+from tests.integration.support import SecretRef, connection, network, subnet
 from tests.privatehost import PrivateHost
 
 NS = "https://example.org/ns"
@@ -39,9 +51,9 @@ GROUPS = (
         Edit("description", "one\nline", "two lines & <more>", "live"),
         Edit(f"metadata {NS}", "<a/>", "<b x='1'>é</b>", "live", default=False),
         Edit("autostart", False, True, "live", "live"),
-        Edit("shutdown_timeout", "1s", "2s", SILENT),
-        Edit("on_change", "next-boot", None, SILENT),
-        Edit("force", True, None, SILENT),
+        Edit("shutdown_timeout", "1s", "2s", SILENT, default=False),
+        Edit("on_change", "next-boot", None, SILENT, default=False),
+        Edit("force", True, None, SILENT, default=False),
     ),
     domain(
         "devices",
@@ -62,7 +74,7 @@ GROUPS = (
         "size",
         Edit("vcpus current", 1, 2, "live", default=False),
         Edit("memory current", "64MiB", "96MiB", "live", default=False),
-        Edit("vcpus pinning 0", "0", "0-1", default=False),
+        Edit("vcpus pinning 0", "0", "0-1", default=False, released=False),
         vcpus={"maximum": 4},
         memory={"maximum": "128MiB"},
     ),
@@ -114,7 +126,7 @@ GROUPS = (
     domain(
         "model",
         Edit("cpu model", "qemu64", "Nehalem", default=False),
-        Edit("cpu features aes", "require", "disable", default=False),
+        Edit("cpu features aes", "require", "disable", default=False, released=False),
         cpu={"mode": "custom"},
     ),
     domain("cache", Edit("cpu cache mode", None, "disable"), cpu={"mode": "maximum"}),
@@ -170,7 +182,7 @@ GROUPS = (
     domain(
         "nics",
         Edit("interfaces a network", "$tag-one", "$tag-two", "live", default=False),
-        Edit("interfaces b portgroup", "gold", "iron", "live"),
+        Edit("interfaces b portgroup", "gold", "iron"),
         Edit("interfaces c bridge", "kfbr1", "kfbr2", "live", default=False),
         Edit("interfaces d link", "up", "down", "live"),
         Edit("interfaces e mtu", 1400, 1300),
@@ -187,7 +199,14 @@ GROUPS = (
     ),
     domain(
         "address",
-        Edit("interfaces a mac", "$mac:01", "$mac:02", drift=False, default=False),
+        Edit(
+            "interfaces a mac",
+            "$mac:01",
+            "$mac:02",
+            drift=False,
+            default=False,
+            waits="interfaces.a",
+        ),
         Edit("interfaces b network", "$tag-one", None, SILENT, default=False),
         Edit("interfaces b user", None, True, default=False),
         interfaces={"a": {"user": True}, "b": {}},
@@ -219,8 +238,8 @@ CANNOT_HERE = {
     "type": "the private hosts offer no KVM",
     "tpm version": "there is no swtpm",
     "tpm model": "there is no swtpm",
-    "graphics * password": "tried on its own below",
-    "state": "tried on its own below",
+    "graphics * password": "no plan shows it: tried on its own below",
+    "state": "its impact depends on its value: tried on its own below",
 }
 
 
@@ -234,9 +253,7 @@ def kernel_image() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def bench(
-    private_host: PrivateHost, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Bench]:
+def bench(private_host: PrivateHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     directory = tmp_path_factory.mktemp("fields")
     for name in ("kernel-a", "kernel-b", "initrd-a", "initrd-b"):
         (directory / name).write_bytes(kernel_image())
@@ -312,3 +329,55 @@ def test_every_field_goes_back_to_its_birth(bench: Bench) -> None:
     bench.turn("default")
     bench.stack.apply()
     bench.stack.in_sync()
+
+
+def test_a_password_changes_live_and_drifts(private_host: PrivateHost, tmp_path: Path) -> None:
+    with field_stack(tmp_path, private_host) as made, connection(private_host) as conn:
+        secret = SecretRef("KF_PASSWORD")
+        graphics = {"vnc": {"type": "vnc", "password": secret}}
+        for name, state in (("on", "running"), ("off", "stopped")):
+            made.specs.setdefault("domains", {})[f"{made.tag}-{name}"] = {
+                **BASE,
+                "state": state,
+                "graphics": graphics,
+            }
+        made.env["KF_PASSWORD"] = "first1"
+        made.apply()
+        made.in_sync()
+        made.env["KF_PASSWORD"] = "second"
+        planned = made.settle()
+        assert "(sensitive)" in planned.out
+        assert "second" not in planned.out
+        for name in ("on", "off"):
+            address = Address(LOCAL, Kind.DOMAIN, f"{made.tag}-{name}")
+            assert "passwd='second'" in document_of(conn, address)
+            by_hand(conn, address, [(("graphics", "vnc", "password"), SecretText("thief"))], {})
+        made.settle()
+
+
+def test_states(private_host: PrivateHost, tmp_path: Path) -> None:
+    with field_stack(tmp_path, private_host) as made, connection(private_host) as conn:
+        spec = {**BASE, "state": "stopped"}
+        made.specs["domains"] = {made.tag: spec}
+        made.apply()
+        for state, impact in (("running", "1 start"), ("stopped", "1 stop")):
+            spec["state"] = state
+            assert f"Impact: {impact}" in made.settle().out
+            handle = conn.lookupByName(made.tag)
+            handle.destroy() if handle.isActive() else handle.create()
+            drifted = made.settle()
+            assert "Drift on the host" in drifted.out
+            assert f"Impact: {impact}" in drifted.out
+
+
+def test_media_are_put_in_changed_and_taken_out(private_host: PrivateHost, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.iso").write_bytes(bytes(2**20))
+    with field_stack(tmp_path, private_host) as made:
+        drives = {"sda": {"device": "cdrom", "bus": "sata"}, "sdb": {"device": "cdrom"}}
+        made.specs["domains"] = {made.tag: {**BASE, "state": "running", "disks": drives}}
+        made.apply()
+        for medium in (str(tmp_path / "one.iso"), str(tmp_path / "two.iso"), Default()):
+            for drive in drives.values():
+                drive["file"] = medium
+            assert "Impact: 1 live" in made.settle().out

@@ -77,11 +77,21 @@ GROUPS = (
     net("silent", Edit("dns enable", True, False), **SERVED),
     net(
         "dns",
-        Edit("dns forwarders 9.9.9.9", None, {"address": "9.9.9.9"}, default=False,
-             covers="dns forwarders * address"),
+        Edit(
+            "dns forwarders 9.9.9.9",
+            None,
+            {"address": "9.9.9.9"},
+            default=False,
+            covers="dns forwarders * address",
+        ),
         Edit("dns forwarders a.example address", "192.0.2.1", "192.0.2.2"),
-        member("dns forwarders", "b.example", "dns forwarders * domain", "next-boot",
-               {"domain": "b.example", "address": "192.0.2.3"}),
+        member(
+            "dns forwarders",
+            "b.example",
+            "dns forwarders * domain",
+            "next-boot",
+            {"domain": "b.example", "address": "192.0.2.3"},
+        ),
         Edit("dns txt a value", "one", "two", "live", default=False),
         member("dns txt", "b", "dns txt * name", "live", {"name": "b", "value": "c"}),
         Edit("dns srv ldap protocol", "tcp", "udp", "live", default=False),
@@ -90,20 +100,34 @@ GROUPS = (
         Edit("dns srv ldap port", 389, 390, "live"),
         Edit("dns srv ldap priority", 1, 2, "live"),
         Edit("dns srv ldap weight", 3, 4, "live"),
-        member("dns srv", "sip", "dns srv * service", "live",
-               {"service": "sip", "protocol": "tcp", "target": "one", "port": 5060}),
-        Edit("dns hosts $net.20 names", ["a"], ["a", "b"], "live", default=False,
-             released=False),
+        member(
+            "dns srv",
+            "sip",
+            "dns srv * service",
+            "live",
+            {"service": "sip", "protocol": "tcp", "target": "one", "port": 5060},
+        ),
+        Edit("dns hosts $net.20 names", ["a"], ["a", "b"], "live", default=False, released=False),
         member("dns hosts", "$net.21", "dns hosts * ip", "live", {"ip": "$net.21", "names": ["c"]}),
         dns={"forwarders": {"a.example": {"domain": "a.example"}}},
         **SERVED,
     ),
     net(
         "dhcp",
-        member(RANGES, "$net.100-$net.120", "ips * dhcp ranges * range", "live",
-               {"range": "$net.100-$net.120"}),
-        Edit(f"{RANGES} $net.130-$net.140", {"range": "$net.130-$net.140"}, None, "live",
-             default=False),
+        member(
+            RANGES,
+            "$net.100-$net.120",
+            "ips * dhcp ranges * range",
+            "live",
+            {"range": "$net.100-$net.120"},
+        ),
+        Edit(
+            f"{RANGES} $net.130-$net.140",
+            {"range": "$net.130-$net.140"},
+            None,
+            "live",
+            default=False,
+        ),
         Edit(f"{HOSTS} $mac:10 ip", "$net.10", "$net.11", "live", default=False),
         Edit(f"{HOSTS} $mac:10 name", "one", "two", "live", default=False),
         member(HOSTS, "$mac:12", "ips * dhcp hosts * mac", "live", lease(12)),
@@ -118,14 +142,24 @@ GROUPS = (
         member("ips", "$net6:1/64", "ips * address", "next-boot", {"address": "$net6:1/64"}),
         Edit("routes 10.99.0.0/16 via", "$net.2", "$net.3", default=False),
         Edit("routes 10.99.0.0/16 metric", 2, 3),
-        member("routes", "10.98.0.0/16", "routes * to", "next-boot",
-               {"to": "10.98.0.0/16", "via": "$net.2"}),
+        member(
+            "routes",
+            "10.98.0.0/16",
+            "routes * to",
+            "next-boot",
+            {"to": "10.98.0.0/16", "via": "$net.2"},
+        ),
         **SERVED,
     ),
     net(
         "ipv6",
-        Edit(f"{IP6} dhcp ranges $net6:100-$net6:200", None, {"range": "$net6:100-$net6:200"},
-             "live", default=False),
+        Edit(
+            f"{IP6} dhcp ranges $net6:100-$net6:200",
+            None,
+            {"range": "$net6:100-$net6:200"},
+            "live",
+            default=False,
+        ),
         ips={"$net6:1/64": {}},
     ),
     net(
@@ -141,13 +175,11 @@ GROUPS = (
         active=False,
     ),
 )
-CANNOT_HERE = {"active": "tried on its own below"}
+CANNOT_HERE = {"active": "tried in test_main_drift: what was stopped is started again"}
 
 
 @pytest.fixture(scope="module")
-def bench(
-    private_host: PrivateHost, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Bench]:
+def bench(private_host: PrivateHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     directory = tmp_path_factory.mktemp("fields")
     for bridge in ("kfhb1", "kfhb2", "kfe1", "kfe2"):
         private_host.run(["ip", "link", "add", bridge, "type", "bridge"])

@@ -84,7 +84,8 @@ VOLUMES = (
 )
 CANNOT_POOL = {
     "permissions label": "libvirt keeps it for files with a security driver only",
-   "active": "tried in test_main_drift: what was stopped is started again"}
+    "active": "tried in test_main_drift: what was stopped is started again",
+}
 CANNOT_VOLUME = {"permissions label": "libvirt keeps it for files with a security driver only"}
 
 

@@ -69,6 +69,7 @@ VALIDATED: Mapping[Any, SearchStrategy[Any]] = {
     spec_types._size: st.integers(1, 2**50),
     spec_types._duration: st.integers(1, 10**6),
     spec_types._mac: MACS,
+    spec_types._cpuset: st.sampled_from(["0", "0-3", "1,3", "0-7,^4", "0,1,2,9"]),
     spec_types._ip: st.ip_addresses().map(str),
     spec_types._interface: _interfaces(),
     spec_types._net: _networks(),

@@ -63,3 +63,11 @@ def test_items_are_completed_each_against_its_own() -> None:
         "b": {"name": "b", "now": 1},
         "c": None,
     }
+
+
+def test_a_group_of_a_real_kind_gets_its_follower() -> None:
+    from kvmplan.kinds.domain import Domain
+
+    assert complete(Domain, {"memory": {"current": 5}}, None) == {
+        "memory": {"current": 5, "maximum": 5}
+    }
