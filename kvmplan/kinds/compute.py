@@ -18,15 +18,15 @@ from kvmplan.mapping.strategy import Situation, live, next_boot, when
 from kvmplan.mapping.types import CpuSet, Size
 
 CPU_MODES = ("host-passthrough", "host-model", "maximum", "custom")
-KIB = 1024
+KIB, MIB = 2**10, 2**20
 
 
 def _same_memory(live_value: Any, wanted: Any, _: Any) -> bool:
-    """Libvirt keeps memory in whole KiB, rounded up."""
+    """Libvirt keeps memory in whole KiB, and gives a running guest whole MiB, both rounded up."""
     return (
         isinstance(live_value, int)
         and isinstance(wanted, int)
-        and live_value == -(-wanted // KIB) * KIB
+        and live_value in (-(-wanted // KIB) * KIB, -(-wanted // MIB) * MIB)
     )
 
 

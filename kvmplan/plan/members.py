@@ -83,6 +83,8 @@ def released(model: type[Mapped], desired: Tree, applied: Tree, at: Path = ()) -
             yield path
             continue
         wanted = desired[name]
+        if isinstance(binding.place, Foreign) and isinstance(wanted, Mapping):
+            yield from ((*path, space) for space in sorted(past.keys() - wanted.keys()))
         if binding.item is None or not isinstance(past, Mapping) or not isinstance(wanted, Mapping):
             continue
         if isinstance(binding.place, Items):

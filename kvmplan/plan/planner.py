@@ -228,7 +228,7 @@ class Planner:
 
     def _of_another_stack(self, intent: Intent, owner: str) -> None:
         summary = f"{intent.address.short} belongs to the stack '{owner}'"
-        remedy = "take it out of these specs, or destroy it from that stack first"
+        remedy = "take it out of these specs, or `kvmplan forget` it from that stack first"
         self._found.error("KVP221", summary, intent.resource.place, remedy, intent.address)
 
     def _state_is_safe(self, intent: Intent, record: Record, compared: Compared) -> bool:

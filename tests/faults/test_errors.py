@@ -29,7 +29,7 @@ def converges(campaign: Campaign, summaries: Path) -> None:
 
 def test_an_error_instead_of_or_after_every_write(new_course: NewCourse, summaries: Path) -> None:
     campaign = Campaign(new_course, "errors at writes")
-    campaign.run(lambda count: errors(count, "fail-before", "fail-after"), every=9)
+    campaign.run(lambda count: errors(count, "fail-before", "fail-after"), every=12)
     converges(campaign, summaries)
 
 
@@ -46,7 +46,7 @@ def test_libvirtd_is_killed_before_and_inside_every_write(
     campaign = Campaign(new_course, "kill -9 of libvirtd")
     campaign.run(
         lambda count: [Fault(k, at, host=name) for at in range(1, count + 1) for k in kinds],
-        every=17,
+        every=24,
     )
     converges(campaign, summaries)
 

@@ -8,7 +8,7 @@ from tests.faults.campaign import Campaign
 from tests.faults.conftest import NewCourse
 from tests.faults.injector import Fault
 
-EVERY = 5
+EVERY = 6
 
 
 def test_killed_before_and_after_every_write(new_course: NewCourse, summaries: Path) -> None:

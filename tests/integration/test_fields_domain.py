@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import libvirt
 import pytest
 
 from kvmplan.address import LOCAL, Address, Kind
@@ -205,6 +204,7 @@ GROUPS = (
             "$mac:02",
             drift=False,
             default=False,
+            released=False,
             waits="interfaces.a",
         ),
         Edit("interfaces b network", "$tag-one", None, SILENT, default=False),
