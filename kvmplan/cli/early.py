@@ -37,9 +37,9 @@ class Early:
 
         self._job = start(lambda: self._open(stack))
 
-    def session(self) -> Session | None:
-        """What was opened, waited for; None if nothing was begun. Raises `Failure`."""
-        session: Session | None = self._job.result() if self._job is not None else None
+    def session(self) -> Session:
+        """What was opened, once it was begun; waits for it. Raises `Failure`."""
+        session: Session = self._job.result()
         return session
 
     def abandon(self) -> None:
@@ -47,13 +47,7 @@ class Early:
         if self._job is not None:
             from kvmplan.host import start
 
-            start(lambda: close(self._job.result()))
-
-
-def close(session: Session) -> None:
-    """Give all connections back."""
-    for host in session.hosts.values():
-        host.close()
+            start(lambda: self._job.result().close())
 
 
 def suffices(inventory: Inventory, wanted: Wanted) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvmplan.address import LOCAL, Address, Kind
 from kvmplan.apply.port import HostError
-from kvmplan.cli.early import Early, close, reading_goes_on, suffices
+from kvmplan.cli.early import Early, reading_goes_on, suffices
 from kvmplan.cli.report import from_host_error
 from kvmplan.diagnostics import Diagnostics, Failure, fail
 
@@ -42,6 +42,11 @@ class Session:
     def templates(self) -> Path:
         """The user's own templates, beside the specs."""
         return templates_folder(self.path)
+
+    def close(self) -> None:
+        """Give all connections back."""
+        for host in self.hosts.values():
+            host.close()
 
     def uri(self, host: str) -> str:
         """The URI a host is reached by, for messages."""
@@ -110,7 +115,7 @@ def open_session(
         try:
             session.early = _inventories(session)
         except BaseException:
-            close(session)
+            session.close()
             raise
         return session
 
