@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from kvmplan.address import Address
-from kvmplan.apply.claims import ClaimBook
+from kvmplan.apply.claims import ClaimBook, vanished
 from kvmplan.apply.events import (
     ApplyFinished,
     ApplyStarted,
@@ -113,18 +113,21 @@ class _Run:
         self._began: dict[Address, float] = {}
         self._busy: dict[int, tuple[Unit, float]] = {}
         self._executions: dict[str, Execution] = {}
-        for name in self._schedule.hosts:
-            site = Site(
-                hosts[name], planned.inventories[name], planned.births, self._plan.stack_uid
-            )
+        for name, inventory in planned.inventories.items():
+            gone = vanished(inventory, planned.intents, destroy=self._plan.destroy)
+            if not gone and name not in self._schedule.hosts:
+                continue
+            site = Site(hosts[name], inventory, planned.births, self._plan.stack_uid)
             book = ClaimBook(site, self._plan.stack_name, origin)
+            book.forget(gone)
             self._executions[name] = Execution(site, planned.intents, locks.get(name), book)
 
     def run(self, parallelism: int, heartbeat: float) -> ApplyFinished:
         """From the first event to the last."""
         self._emit(ApplyStarted(self._plan))
         for name, execution in self._executions.items():
-            self._open(name, execution)
+            if name in self._schedule.hosts:
+                self._open(name, execution)
         try:
             self._carry_out_all(parallelism, heartbeat)
         finally:

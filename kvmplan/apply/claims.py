@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from kvmplan.address import Address, Kind
+from kvmplan.address import Address, Kind, parse_address
 from kvmplan.apply.port import Host
 from kvmplan.apply.site import Site
-from kvmplan.inventory import Claim, Claims, Record
+from kvmplan.inventory import Claim, Claims, Inventory, Record
 from kvmplan.kinds.mark import applied_fields
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.document import parse
@@ -73,6 +73,11 @@ class ClaimBook:
         self._protect(intents)
         self.flush()
 
+    def forget(self, claims: Iterable[Claim]) -> None:
+        """Drop claims on what is not there; they are written with the next ones, or at the end."""
+        for claim in claims:
+            self._drop(parse_address(claim.address, self._site.inventory.host))
+
     def close(self) -> None:
         """Write what is not written yet. Raises HostError."""
         self.flush()
@@ -103,15 +108,17 @@ class ClaimBook:
         self.flush()
 
     def before(self, step: Step) -> None:
-        """Before a guest gets at a disk, the host knows which volumes are done.
+        """Have on the host what a step would make unknown or wrong.
 
-        A volume that is claimed as being created is made again after a crash: no guest may have
-        written into it.
+        Before a guest gets at a disk: which volumes are done. One that is claimed as being created
+        is made again after a crash, so no guest may have written into it. Before a pool stops:
+        which of its volumes are gone. Nobody could see that afterwards.
 
         Raises:
             HostError: the host did not take it.
         """
-        if step.address.kind is Kind.DOMAIN and step.verb in OPENING:
+        opens = step.address.kind is Kind.DOMAIN and step.verb in OPENING
+        if opens or (step.address.kind is Kind.POOL and step.verb is Verb.STOP):
             self.flush()
 
     def gone(self, change: Change) -> None:
@@ -205,6 +212,27 @@ class ClaimBook:
             self._host.write_claims(replace(self._head, entries=entries))
         self._written = version
         self._last = time.monotonic()
+
+
+def vanished(
+    inventory: Inventory, intents: Mapping[Address, Intent], *, destroy: bool
+) -> tuple[Claim, ...]:
+    """Claims on what is neither there nor wanted: of a run that was cut after it had deleted.
+
+    They must go: whatever gets that name (a volume: that path) later would be taken for ours. What
+    is held keeps its claim; so does a volume without its pool, which may come back, until all goes.
+    """
+    found = []
+    for claim in inventory.claims.entries.values() if inventory.claims else ():
+        address = parse_address(claim.address, inventory.host)
+        wanted = address in intents or claim.hold is not None
+        if wanted or inventory.record(address) is not None or inventory.is_unseen(address):
+            continue
+        volume = address.kind is Kind.VOLUME
+        pool = Address(inventory.host, Kind.POOL, address.pool) if volume else None
+        if destroy or pool is None or inventory.record(pool) is not None:
+            found.append(claim)
+    return tuple(found)
 
 
 def _nothing() -> None:

@@ -18,6 +18,12 @@ Waiting = Callable[[], AbstractContextManager[None]]
 _LOOK_SECONDS = 1.0
 
 
+def in_order(records: Mapping[Address, Record]) -> dict[Address, Record]:
+    """Records by address: they arrive in any order, and nobody shall see that."""
+    ordered = sorted(records, key=lambda address: (address.kind, address.name))
+    return {address: records[address] for address in ordered}
+
+
 class Arriving(Mapping[Address, Record]):
     """The records of a host. Asking for one waits until it is read, asking for all for the last.
 
@@ -49,9 +55,10 @@ class Arriving(Mapping[Address, Record]):
         self._reading = start(self._work)
 
     def __getitem__(self, address: Address) -> Record:
-        if address not in self._here and address in self._due:
+        found = self._here.get(address)
+        if found is None and address in self._due:
             self._wait(address)
-        return self._here[address]
+        return self._here[address] if found is None else found
 
     def __iter__(self) -> Iterator[Address]:
         self._wait(None)
@@ -64,6 +71,7 @@ class Arriving(Mapping[Address, Record]):
     def _work(self) -> None:
         try:
             self._read(self._deliver)
+            self._here = in_order(self._here)
         finally:
             self._over = True
             self._wake()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kvmplan.address import Address, Kind, parse_address
 from kvmplan.host import claims
-from kvmplan.host.arriving import Arriving, Deliver, Waiting
+from kvmplan.host.arriving import Arriving, Deliver, Waiting, in_order
 from kvmplan.host.bulk import read_all
 from kvmplan.host.connection import Connections
 from kvmplan.host.domains import DomainList, handles_by_name, list_domains, read_domain
 from kvmplan.host.stores import (
     Listing,
+    VolumeList,
     list_objects,
     list_volumes,
     read_objects,
@@ -52,6 +53,70 @@ def take_inventory(
         HostError: this stack's claims cannot be read.
         libvirtError: the host did not answer.
     """
+    listed = _list(name, connections, facts, wanted)
+    owned, asked = listed.owned, listed.asked
+    secure = frozenset() if connections.read_only else wanted.secure
+    reader = _Reader(name, connections)
+
+    def read(deliver: Deliver) -> None:
+        reader.domains(listed.domains, asked, secure, deliver)
+        reader.volumes(listed.pools, listed.volumes.handles, asked, deliver)
+
+    here = (*read_objects(listed.networks, name), *read_objects(listed.pools, name))
+    known = {record.address: record for record in here}
+    records: Mapping[Address, Record] = known
+    if waiting is None:
+        read(_into(known))
+        records = in_order(known)
+    else:
+        records = Arriving(known, listed.due(name), read, connections.alive, waiting)
+    return Inventory(
+        host=name,
+        facts=facts(),
+        records=records,
+        names=listed.names(),
+        claims=owned.own,
+        foreign_claims=tuple(owned.foreign),
+        unread=(
+            *owned.unread,
+            *listed.volumes.unread,
+            *_cliffs(listed.domains),
+            *_unseen(name, connections, wanted),
+        ),
+    )
+
+
+@dataclass(slots=True)
+class _Listed:
+    """What a host has, before any document of it is read; `asked` is what shall be read."""
+
+    owned: _Owned
+    asked: frozenset[Address]
+    networks: Listing
+    pools: Listing
+    volumes: VolumeList
+    domains: DomainList
+
+    def names(self) -> dict[Kind, Mapping[str, str]]:
+        """Everything there is, as `Inventory.names`."""
+        return {
+            Kind.NETWORK: _uuids(self.networks.handles),
+            Kind.POOL: _uuids(self.pools.handles),
+            Kind.VOLUME: self.volumes.keys(),
+            Kind.DOMAIN: _uuids(self.domains.handles),
+        }
+
+    def due(self, host: str) -> set[Address]:
+        """What is asked for and there."""
+        domains = (Address(host, Kind.DOMAIN, name) for name in self.domains.handles)
+        volumes = (Address(host, Kind.VOLUME, name) for name in self.volumes.handles)
+        return {address for address in (*domains, *volumes) if address in self.asked}
+
+
+def _list(
+    name: str, connections: Connections, facts: Callable[[], HostFacts], wanted: Wanted
+) -> _Listed:
+    """List everything, several things at a time."""
     main = connections.main
 
     def asked() -> frozenset[Address]:
@@ -64,42 +129,9 @@ def take_inventory(
     nets = start(lambda: list_objects(main, Kind.NETWORK))
     stores = start(lambda: list_objects(main, Kind.POOL))
     domains = list_domains(main, asked_domains)
-    owned, networks, pools = owning.result(), nets.result(), stores.result()
-    records = {record.address: record for record in read_objects(networks, name)}
-    records.update((record.address, record) for record in read_objects(pools, name))
-    volumes = list_volumes(pools, (a.name for a in asked() if a.kind is Kind.VOLUME))
-    secure = frozenset() if connections.read_only else wanted.secure
-    reader = _Reader(name, connections)
-
-    def read(deliver: Deliver) -> None:
-        reader.domains(domains, asked(), secure, deliver)
-        reader.volumes(pools, volumes.handles, asked(), deliver)
-
-    found: Mapping[Address, Record] = records
-    if waiting is not None:
-        due = asked() & _there(name, domains.handles, volumes.handles)
-        found = Arriving(records, due, read, connections.alive, waiting)
-    else:
-        read(_into(records))
-    return Inventory(
-        host=name,
-        facts=facts(),
-        records=found,
-        names={
-            Kind.NETWORK: _uuids(networks.handles),
-            Kind.POOL: _uuids(pools.handles),
-            Kind.VOLUME: volumes.keys(),
-            Kind.DOMAIN: _uuids(domains.handles),
-        },
-        claims=owned.own,
-        foreign_claims=tuple(owned.foreign),
-        unread=(
-            *owned.unread,
-            *volumes.unread,
-            *_cliffs(domains),
-            *_unseen(name, connections, wanted),
-        ),
-    )
+    owned, networks, pools, all_asked = owning.result(), nets.result(), stores.result(), asked()
+    volumes = list_volumes(pools, (a.name for a in all_asked if a.kind is Kind.VOLUME))
+    return _Listed(owned, all_asked, networks, pools, volumes, domains)
 
 
 def complete_inventory(
@@ -120,7 +152,7 @@ def complete_inventory(
     _read_volumes(inventory, connections, pools, deliver)
     names = dict(inventory.names)
     names[Kind.DOMAIN] = {**names.get(Kind.DOMAIN, {}), **_uuids(domains.handles)}
-    records = {**inventory.records, **found}
+    records = {**inventory.records, **in_order(found)}
     return replace(inventory, records=records, names=names, complete=domains.whole)
 
 
@@ -175,11 +207,6 @@ class _Reader:
 
 def _into(records: dict[Address, Record]) -> Deliver:
     return lambda record: records.update({record.address: record})
-
-
-def _there(host: str, domains: Iterable[str], volumes: Iterable[str]) -> set[Address]:
-    found = {Address(host, Kind.DOMAIN, name) for name in domains}
-    return found | {Address(host, Kind.VOLUME, name) for name in volumes}
 
 
 def _owned(connection: Any, facts: HostFacts, stack_uid: str) -> _Owned:

@@ -22,6 +22,7 @@ VOLATILE = (
     "./allocation",
     "./physical",
     "./target/timestamps",
+    "./target/clusterSize",
     "./backingStore/timestamps",
     "./available",
 )

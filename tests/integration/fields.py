@@ -23,14 +23,10 @@ import yaml
 from kvmplan.address import LOCAL, Address, Kind
 from kvmplan.diff import at
 from kvmplan.kinds import MODELS
-from kvmplan.kinds.context import HostContext, VolumeFacts
-from kvmplan.kinds.mark import read_mark
-from kvmplan.kinds.skeletons import skeletons
-from kvmplan.mapping.document import parse, serialise
-from kvmplan.mapping.lens import patch, read
-from kvmplan.mapping.markers import Items, Runtime
+from kvmplan.mapping.markers import Items
 from kvmplan.mapping.model import Mapped, bindings, chain, declared
 from kvmplan.spec import LoadOptions, load
+from tests.integration.fields_by_hand import by_hand, handle_of, power_cycle
 from tests.integration.support import Stack, Tree, _Dumper, subnet
 from tests.privatehost import PrivateHost
 
@@ -42,6 +38,7 @@ SECTIONS = {
 }
 NOTED, SILENT = "noted", "silent"
 """Instead of an impact: a field of birth, whose edit is told; a policy, whose edit is nothing."""
+TITLE = "Declared fields on a real libvirtd"
 Place = tuple[str, ...]
 
 
@@ -210,8 +207,8 @@ def pattern(model: type[Mapped], path: Place) -> Place:
     return tuple(found)
 
 
-def account(kind: Kind, groups: Iterable[Group], cannot: Mapping[str, str]) -> dict[str, Any]:
-    """What of a kind's fields is tried: for the summary; fails for a field nobody speaks of."""
+def account(kind: Kind, groups: Iterable[Group], cannot: Mapping[str, str], folder: Path) -> None:
+    """Fail for a field that no table speaks of; leave the counts for the session's summary."""
     model = MODELS[kind]
     known = {" ".join(path) for path in leaves(model)}
     tried: dict[str, str] = {}
@@ -223,13 +220,11 @@ def account(kind: Kind, groups: Iterable[Group], cannot: Mapping[str, str]) -> d
     assert not untold, f"no line in the table of {kind.value}: {untold}"
     stale = sorted((tried.keys() | cannot.keys()) - known) + sorted(tried.keys() & cannot.keys())
     assert not stale, f"lines that say nothing: {stale}"
-    return {
-        "kind": kind.value,
-        "declared": len(known),
-        "tried": len(tried),
-        "impacts": dict(Counter(tried.values())),
-        "cannot": {name.replace(" ", "."): why for name, why in cannot.items()},
-    }
+    impacts = ", ".join(f"{n} {name}" for name, n in sorted(Counter(tried.values()).items()))
+    texts = [f"{kind.value}: {len(tried)} of {len(known)} tried: {impacts}"]
+    texts += [f"{kind.value}: not here: {name}: {why}" for name, why in sorted(cannot.items())]
+    lines = [json.dumps({"title": TITLE, "text": text}) for text in texts]
+    (folder / f"fields-{kind.value}.summary.json").write_text("\n".join(lines) + "\n")
 
 
 @dataclass
@@ -409,19 +404,7 @@ class Bench:
     def restart(self) -> None:
         """Stop and start what runs."""
         for subject in (subject for subject in self.subjects if subject.active):
-            handle = handle_of(self.conn, subject.address)
-            handle.destroy()
-            handle.create()
-
-    def values(self) -> dict[str, Tree]:
-        """The edited fields of every object, as its persistent document has them."""
-        found = {}
-        for subject in self.subjects:
-            root = parse(document_of(self.conn, subject.address))
-            context = context_of(self.conn, root)
-            tree = read(MODELS[self.kind], root, context)
-            found[subject.name] = {".".join(path): at(tree, path) for path, _ in subject.edits}
-        return found
+            power_cycle(handle_of(self.conn, subject.address))
 
     def _of(self, made: Tree, section: str, subject: Subject) -> Tree:
         (found,) = self._all_of(made, section, subject)
@@ -442,82 +425,3 @@ def drifting(subject: Subject) -> Iterator[tuple[Place, Edit]]:
 
 def _differences(wrong: Mapping[str, Any]) -> str:
     return "\n" + yaml.dump({name: str(value) for name, value in wrong.items()}, width=1000)
-
-
-def handle_of(conn: libvirt.virConnect, address: Address) -> Any:
-    """libvirt's handle of an object."""
-    match address.kind:
-        case Kind.DOMAIN:
-            return conn.lookupByName(address.name)
-        case Kind.NETWORK:
-            return conn.networkLookupByName(address.name)
-        case Kind.POOL:
-            return conn.storagePoolLookupByName(address.name)
-        case _:
-            pool = conn.storagePoolLookupByName(address.pool)
-            return pool.storageVolLookupByName(address.leaf)
-
-
-def document_of(conn: libvirt.virConnect, address: Address) -> str:
-    """The persistent document, with its secrets."""
-    flags = {Kind.DOMAIN: 3, Kind.NETWORK: 1, Kind.POOL: 1, Kind.VOLUME: 0}[address.kind]
-    text: str = handle_of(conn, address).XMLDesc(flags)
-    return text
-
-
-def context_of(conn: libvirt.virConnect, root: Any) -> HostContext:
-    """What reading and writing a document needs, asked of the host."""
-
-    def volume(name: str) -> VolumeFacts | None:
-        pool, _, leaf = name.partition("/")
-        handle = conn.storagePoolLookupByName(pool).storageVolLookupByName(leaf)
-        return VolumeFacts(
-            "file", handle.path(), parse(handle.XMLDesc()).find("target/format").get("type")
-        )
-
-    def volume_at(path: str) -> str | None:
-        try:
-            handle = conn.storageVolLookupByPath(path)
-        except libvirt.libvirtError:
-            return None
-        return f"{handle.storagePoolLookupByVolume().name()}/{handle.name()}"
-
-    mark = read_mark(root)
-    names = mark.keys if mark else {}
-    return HostContext(
-        skeleton=skeletons(),
-        names=names,
-        volume=volume,
-        volume_at=volume_at,
-        overlaid=mark.applied.get("xml") if mark else None,
-    )
-
-
-def by_hand(
-    conn: libvirt.virConnect, address: Address, edits: list[tuple[Place, Any]], whole: Tree
-) -> None:
-    """Change fields of an object as a colleague would: its definition, or by calls."""
-    model, handle = MODELS[address.kind], handle_of(conn, address)
-    runtime = [e for e in edits if isinstance(chain(model, e[0])[-1].place, Runtime)]
-    for path, value in runtime:
-        if path == ("autostart",):
-            handle.setAutostart(int(value))
-        elif value in (True, "running"):
-            handle.create()
-        else:
-            handle.destroy()
-    written = [edit for edit in edits if edit not in runtime]
-    if not written:
-        return
-    if address.kind is Kind.VOLUME:
-        ((_, size),) = written
-        handle.resize(size, libvirt.VIR_STORAGE_VOL_RESIZE_SHRINK)
-        return
-    root = parse(document_of(conn, address))
-    patch(model, root, written, context_of(conn, root), whole)
-    define = {
-        Kind.DOMAIN: lambda xml: conn.defineXML(xml),
-        Kind.NETWORK: conn.networkDefineXML,
-        Kind.POOL: conn.storagePoolDefineXML,
-    }
-    define[address.kind](serialise(root))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,9 @@ from tests.integration.fields import (
     Edit,
     Group,
     account,
-    by_hand,
-    document_of,
     field_stack,
 )
+from tests.integration.fields_by_hand import by_hand, document_of
 from tests.integration.support import SecretRef, connection, network, subnet
 from tests.privatehost import PrivateHost
 
@@ -290,8 +289,8 @@ def bench(private_host: PrivateHost, tmp_path_factory: pytest.TempPathFactory) -
         private_host.run(["ip", "link", "del", bridge])
 
 
-def test_every_field_has_a_line(record_property: Callable[[str, object], None]) -> None:
-    record_property("fields", account(Kind.DOMAIN, GROUPS, CANNOT_HERE))
+def test_every_field_has_a_line(summaries: Path) -> None:
+    account(Kind.DOMAIN, GROUPS, CANNOT_HERE, summaries)
 
 
 def test_what_was_born_is_in_sync(bench: Bench) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -193,8 +194,8 @@ def bench(private_host: PrivateHost, tmp_path_factory: pytest.TempPathFactory) -
         private_host.run(["ip", "link", "del", bridge])
 
 
-def test_every_field_has_a_line(record_property: Callable[[str, object], None]) -> None:
-    record_property("fields", account(Kind.NETWORK, GROUPS, CANNOT_HERE))
+def test_every_field_has_a_line(summaries: Path) -> None:
+    account(Kind.NETWORK, GROUPS, CANNOT_HERE, summaries)
 
 
 def test_what_was_born_is_in_sync(bench: Bench) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.integration.fields import FieldStack, field_stack
+from tests.integration.fields_by_hand import power_cycle
 from tests.integration.support import connection, idle_domain, subnet
 from tests.privatehost import PrivateHost
 
@@ -130,8 +131,7 @@ def test_other_words_for_the_same(made: FieldStack, own_host: PrivateHost) -> No
     with connection(own_host) as conn:
         for handle in conn.listAllDomains():
             if handle.isActive():
-                handle.destroy()
-                handle.create()
+                power_cycle(handle)
     _nothing_to_do(made)
 
 

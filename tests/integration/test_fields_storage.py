@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +112,9 @@ def bench(
         yield bench
 
 
-def test_every_field_has_a_line(record_property: Callable[[str, object], None]) -> None:
-    record_property("fields", account(Kind.POOL, POOLS, CANNOT_POOL))
-    record_property("fields", account(Kind.VOLUME, VOLUMES, CANNOT_VOLUME))
+def test_every_field_has_a_line(summaries: Path) -> None:
+    account(Kind.POOL, POOLS, CANNOT_POOL, summaries)
+    account(Kind.VOLUME, VOLUMES, CANNOT_VOLUME, summaries)
 
 
 def test_what_was_born_is_in_sync(bench: Bench) -> None:

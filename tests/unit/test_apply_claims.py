@@ -204,3 +204,31 @@ def test_a_thousand_changes_are_few_writes() -> None:
     assert host.claims is not None
     assert host.claims.stack_uid == STACK
     assert len(host.claims.entries) == 100
+
+
+def test_claims_on_what_is_gone_are_dropped_even_where_nothing_else_is_to_do() -> None:
+    host = FakeHost()
+    run(LAB, host)
+    for name in ("domain.web", "volume.vms/a"):
+        kind, _, leaf = name.partition(".")
+        del host.things[Address("local", Kind(kind), leaf)]
+    left: Resources = {"pool.vms": LAB["pool.vms"]}
+    assert planned(desired(left), host).plan.acting == ()
+    run(left, host)
+    assert host.claims is not None
+    assert sorted(host.claims.entries) == ["pool.vms"]
+    writes = len(host.claim_writes)
+    run(left, host)
+    assert len(host.claim_writes) == writes, "an apply without anything to do writes nothing"
+
+
+def test_a_volume_without_its_pool_keeps_its_claim_until_all_goes() -> None:
+    host = FakeHost()
+    run(LAB, host)
+    host.things.clear()
+    run({}, host)
+    assert host.claims is not None
+    assert sorted(host.claims.entries) == ["volume.vms/a"]
+    plan = planned(desired({}), host, options=PlanOptions(destroy=True))
+    apply(plan, {"local": host}, {}, lambda event: None)
+    assert not (host.claims and host.claims.entries)

@@ -1,0 +1,323 @@
+"""The judge: what happens to each resource, before anything is known of its neighbours.
+
+Every wanted object is compared with the live one of its name, and its ownership, holds and state
+decide what may become of it. What is ours and in no spec is found here, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from kvmplan.address import Address, Kind
+from kvmplan.diagnostics import Diagnostics
+from kvmplan.inventory import FORGOTTEN, Hold, Inventory, Record, State
+from kvmplan.kinds.mark import applied_fields
+from kvmplan.plan.born import Births
+from kvmplan.plan.change import Action, Pending, Reason, Released, Unlisted
+from kvmplan.plan.fields import NOTHING, Compared, compare, pending, running_tree, waits_for_guest
+from kvmplan.plan.intent import CREATING, Intent, intend, is_claimed
+from kvmplan.plan.members import released
+from kvmplan.plan.options import PlanOptions, named
+from kvmplan.plan.references import found as live_references
+from kvmplan.plan.references import wanted
+from kvmplan.spec.desired import Desired
+
+UNSEEN = Compared((), ("its pool is not active: it is taken to be as it was",), ())
+"""What is known of a volume in an inactive pool."""
+
+IN_SNAPSHOT = "a declared volume is in a snapshot: its guest writes to an overlay over it"
+"""Why a disk that is elsewhere is in sync."""
+
+TRANSIENT = "its definition was removed while it runs; it is written again"
+"""Why an object without a difference is changed."""
+
+CUT = "an apply was cut here before: what was applied is noted"
+"""Why an object without a difference is changed, too."""
+
+PAUSED_BY = {"ioerror": "an I/O error", "watchdog": "its watchdog", "crashed": "a crash inside"}
+"""libvirt's reasons for a pause, in words."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What happens to one resource, and why.
+
+    Attributes:
+        compared: how it differs from what is wanted.
+    """
+
+    address: Address
+    action: Action
+    reason: Reason = Reason.NONE
+    intent: Intent | None = None
+    record: Record | None = None
+    compared: Compared = NOTHING
+
+
+class Judge:
+    """Judges the resources of one plan.
+
+    Attributes:
+        intents: what was compared, by address.
+        pending, unlisted, released: what else there is to report of objects that are ours.
+    """
+
+    def __init__(
+        self,
+        desired: Desired,
+        inventories: Mapping[str, Inventory],
+        births: Births,
+        options: PlanOptions,
+        created: str,
+        found: Diagnostics,
+    ) -> None:
+        self._desired, self._inventories, self._births = desired, inventories, births
+        self._options, self._created, self._found = options, created, found
+        self._skeleton: Callable[..., Any] = births.skeleton
+        self.intents: dict[Address, Intent] = {}
+        self.pending: list[Pending] = []
+        self.unlisted: list[Unlisted] = []
+        self.released: list[Released] = []
+
+    def wanted(self) -> list[Verdict]:
+        """What happens to every resource of the specs."""
+        drafts = []
+        for address in sorted(self._desired.resources):
+            inventory = self._inventories.get(address.host)
+            if inventory is not None:
+                drafts.append(self._judge(address, inventory))
+        self._spare(drafts)
+        return drafts
+
+    def _spare(self, drafts: Iterable[Verdict]) -> None:
+        """Volumes of a cut run that are whole, although that is not noted yet, are not replaced.
+
+        A guest is defined after its volumes are whole: where one of that same run is defined, they
+        are. Nobody but it can have written into them, and that is not to be lost.
+        """
+        torn = [d for d in drafts if d.reason is Reason.TORN and d.action is Action.REPLACE]
+        used = set[Address]()
+        for host in {draft.address.host for draft in torn}:
+            inventory = self._inventories[host]
+            for claim in inventory.claims.entries.values() if inventory.claims else ():
+                record = inventory.record(claimed_address(host, claim.address))
+                begun = claim.phase == CREATING and record is not None and record.key == claim.key
+                if record is not None and begun and record.address.kind is Kind.DOMAIN:
+                    used.update(live_references(record, inventory, self._skeleton))
+        for draft in torn:
+            if draft.address in used and draft.intent is not None:
+                facts = self._inventories[draft.address.host].facts
+                draft.action = Action.UPDATE
+                draft.compared = compare(draft.intent, facts, running_tree(draft.intent))
+
+    def _judge(self, address: Address, inventory: Inventory) -> Verdict:
+        resource = self._desired.resources[address]
+        intent = intend(resource, inventory, self._desired.stack.uid, self._births)
+        self.intents[address] = intent
+        record = intent.record
+        if not self.is_chosen(address):
+            return Verdict(address, Action.NOOP, Reason.HELD_BACK, intent, record)
+        hold = self._hold(address, inventory)
+        if hold is not None:
+            held = replace(NOTHING, notes=(str(hold),))
+            return Verdict(address, Action.NOOP, Reason.HELD, intent, record, held)
+        begun = intent.claim is not None and intent.claim.phase == CREATING
+        if record is None and inventory.is_unseen(address) and not begun:
+            return Verdict(address, Action.NOOP, intent=intent, compared=UNSEEN)
+        if record is None:
+            return Verdict(address, Action.CREATE, intent=intent)
+        running = running_tree(intent)
+        compared = compare(intent, inventory.facts, running)
+        if self._options.drift == "keep":
+            intended = tuple(change for change in compared.changes if not change.drift)
+            compared = replace(compared, changes=intended)
+        if intent.context is not None and intent.context.overlays:
+            compared = replace(compared, notes=(*compared.notes, IN_SNAPSHOT))
+        changes = bool(compared.changes)
+        owner = inventory.other_owner(address, record.key)
+        if owner is not None:
+            self._of_another_stack(intent, owner)
+            return Verdict(address, Action.NOOP, Reason.BLOCKED, intent, record)
+        if not intent.ours:
+            return self._not_ours(intent, record, compared)
+        self._note(intent, compared, running)
+        if self._options.replaces(address):
+            return Verdict(address, Action.REPLACE, Reason.REQUESTED, intent, record)
+        if intent.unfinished and address.kind is Kind.VOLUME:
+            return Verdict(address, Action.REPLACE, Reason.TORN, intent, record)
+        if changes and not self._state_is_safe(intent, record, compared):
+            unchanged = replace(compared, changes=())
+            return Verdict(address, Action.NOOP, Reason.BLOCKED, intent, record, unchanged)
+        if intent.unfinished:
+            return Verdict(address, Action.UPDATE, Reason.TORN, intent, record, compared)
+        if not record.persistent and address.kind in (Kind.DOMAIN, Kind.NETWORK):
+            compared = replace(compared, notes=(*compared.notes, TRANSIENT))
+            changes = True
+        if intent.mark is not None and intent.mark.unfinished and not changes:
+            compared = replace(compared, notes=(*compared.notes, CUT))
+            changes = True
+        action = Action.UPDATE if changes else Action.NOOP
+        return Verdict(address, action, Reason.NONE, intent, record, compared)
+
+    def _not_ours(self, intent: Intent, record: Record, compared: Compared) -> Verdict:
+        address = intent.address
+        if self._options.adopt:
+            return Verdict(address, Action.UPDATE, Reason.ADOPT, intent, record, compared)
+        if not compared.changes:
+            return Verdict(address, Action.NOOP, Reason.UNOWNED, intent, record, compared)
+        names = ", ".join(change.name for change in compared.changes[:5])
+        summary = f"{address.short} exists, is not owned by this stack, and differs in {names}"
+        remedy = "--adopt takes it over and applies the spec; or write what it is"
+        self._found.error("KVP220", summary, intent.resource.place, remedy, address)
+        return Verdict(address, Action.NOOP, Reason.BLOCKED, intent, record)
+
+    def _of_another_stack(self, intent: Intent, owner: str) -> None:
+        summary = f"{intent.address.short} belongs to the stack '{owner}'"
+        remedy = "take it out of these specs, or `kvmplan forget` it from that stack first"
+        self._found.error("KVP221", summary, intent.resource.place, remedy, intent.address)
+
+    def _state_is_safe(self, intent: Intent, record: Record, compared: Compared) -> bool:
+        """Whether a guest can be brought to its state: one stopped by an error is not resumed."""
+        wants = next((change for change in compared.changes if change.path == ("state",)), None)
+        if (
+            wants is None
+            or wants.after != "running"
+            or record.state not in (State.PAUSED, State.SUSPENDED)
+        ):
+            return True
+        if record.state is State.PAUSED and record.reason in ("", "user", "unknown"):
+            return True
+        why = (
+            "it suspended itself"
+            if record.state is State.SUSPENDED
+            else f"it was paused by {PAUSED_BY.get(record.reason, record.reason)}"
+        )
+        summary = f"{intent.address.short} is not running: {why}, which kvmplan never resumes"
+        remedy = "find the cause, then resume it: virsh resume, or virsh dompmwakeup"
+        self._found.error("KVP230", summary, intent.resource.place, remedy, intent.address)
+        return False
+
+    def _note(self, intent: Intent, compared: Compared, running: Any) -> None:
+        address = intent.address
+        self.unlisted += [Unlisted(address, path) for path in compared.unlisted]
+        if intent.applied is not None and intent.applied != intent.declared:
+            known = applied_fields(intent.model, intent.declared)
+            if known != intent.applied:
+                self.released += [
+                    Released(address, p) for p in released(intent.model, known, intent.applied)
+                ]
+        if running is None:
+            return
+        fields = pending(intent, running)
+        if compared.changes:
+            touched = {change.path for change in compared.changes}
+            fields = tuple(field for field in fields if field.path not in touched)
+        for waiting in (False, True):
+            part = tuple(field for field in fields if waits_for_guest(field) is waiting)
+            if part:
+                self.pending.append(Pending(address, part, waiting))
+
+    def deletions(self) -> list[Verdict]:
+        """Everything that is claimed and still the same object."""
+        drafts = []
+        for host, inventory in sorted(self._inventories.items()):
+            claims = inventory.claims.entries if inventory.claims else {}
+            for short, claim in sorted(claims.items()):
+                address = claimed_address(host, short)
+                record = inventory.record(address)
+                if record is None and inventory.is_unseen(address):
+                    if self.is_chosen(address):
+                        drafts.append(Verdict(address, Action.DELETE, Reason.DESTROY))
+                    continue
+                if record is None or not is_claimed(
+                    record, claim, inventory, None, self._desired.stack.uid
+                ):
+                    continue
+                resource = self._desired.resources.get(address)
+                intent = None
+                if resource is not None:
+                    intent = intend(resource, inventory, self._desired.stack.uid, self._births)
+                    self.intents[address] = intent
+                hold = self._hold(address, inventory)
+                if hold is not None:
+                    held = replace(NOTHING, notes=(str(hold),))
+                    drafts.append(Verdict(address, Action.NOOP, Reason.HELD, intent, record, held))
+                elif self.is_chosen(address):
+                    drafts.append(Verdict(address, Action.DELETE, Reason.DESTROY, intent, record))
+                else:
+                    drafts.append(Verdict(address, Action.NOOP, Reason.HELD_BACK, intent, record))
+        return drafts
+
+    def pruned(self) -> list[Verdict]:
+        """What the stack owns and no spec names; what is held or not targeted stays."""
+        drafts = []
+        for address in self.orphans():
+            inventory = self._inventories[address.host]
+            if self.is_chosen(address) and self._hold(address, inventory) is None:
+                record = inventory.record(address)
+                drafts.append(Verdict(address, Action.DELETE, Reason.NOT_IN_SPEC, None, record))
+        return drafts
+
+    def _hold(self, address: Address, inventory: Inventory) -> Hold | None:
+        """The hold on an object, if there is one and it lasts."""
+        claim = inventory.claim(address)
+        hold = claim.hold if claim is not None else None
+        return hold if hold is not None and hold.lasts(self._created) else None
+
+    def is_chosen(self, address: Address) -> bool:
+        """Whether --target and --exclude leave it in: what a target refers to comes along."""
+        if self._options.only is not None and address not in self._options.only:
+            return False
+        if self._options.targets and address not in self._needed:
+            return False
+        return not named(address, self._options.excludes)
+
+    @cached_property
+    def _needed(self) -> set[Address]:
+        """What --target names, and what that needs."""
+        resources = self._desired.resources
+        todo = [a for a in self._all_addresses() if named(a, self._options.targets)]
+        needed: set[Address] = set()
+        while todo:
+            address = todo.pop()
+            if address in needed:
+                continue
+            needed.add(address)
+            if address in resources and not self._options.destroy:
+                todo += [target for target in wanted(resources[address]) if target in resources]
+        return needed
+
+    def _all_addresses(self) -> set[Address]:
+        claimed = {
+            claimed_address(host, short)
+            for host, inventory in self._inventories.items()
+            for short in (inventory.claims.entries if inventory.claims else {})
+        }
+        return claimed | set(self._desired.resources)
+
+    def orphans(self) -> tuple[Address, ...]:
+        """What the stack owns and no spec names."""
+        found = []
+        for host, inventory in sorted(self._inventories.items()):
+            for short, claim in sorted(
+                (inventory.claims.entries if inventory.claims else {}).items()
+            ):
+                address = claimed_address(host, short)
+                record = inventory.record(address)
+                if (
+                    address not in self._desired.resources
+                    and record is not None
+                    and record.key == claim.key
+                    and claim.phase != FORGOTTEN
+                ):
+                    found.append(address)
+        return tuple(found)
+
+
+def claimed_address(host: str, short: str) -> Address:
+    """The address of a claim, which is written without its host."""
+    kind, _, name = short.partition(".")
+    return Address(host, Kind(kind), name)
