@@ -72,7 +72,7 @@ def _tell(error: Exception) -> tuple[str, str, str | None]:
         case TimedOut():
             return "KVP602", words(error), "see what keeps it busy, then plan again"
         case HostError():
-            return "KVP602", words(error), None
+            return "KVP602", words(error), _known_remedy(error)
         case LockLost():
             return "KVP402", str(error), "see who works on this stack, then plan again"
         case Stale():
@@ -86,6 +86,13 @@ def _tell(error: Exception) -> tuple[str, str, str | None]:
         case NotAsWanted():
             return "KVP610", str(error), AGAIN
     return "KVP901", f"internal error: {_origin(error)}", "please report it"
+
+
+def _known_remedy(error: HostError) -> str | None:
+    """What helps where libvirt itself cannot: a daemon killed inside a start leaves the bridge."""
+    if "creating bridge interface" in error.message and "File exists" in error.message:
+        return "if nothing uses that bridge (a killed libvirtd leaves it), `ip link delete` it"
+    return None
 
 
 def _plain(error: Exception) -> str:

@@ -38,7 +38,7 @@ def plan(
     from kvmplan.cli.session import make_plan
 
     choose(color=given["color"], no_color=given["no_color"], json=as_json, operation="plan")
-    session = session_of(path, given, reads=True)
+    session = session_of(path, given)
     try:
         options = options_of(given, destroy=destroy)
         planned = make_plan(session, options)
@@ -62,8 +62,8 @@ def plan(
     return ExitCode.CHANGES if detailed_exitcode and made.acting else ExitCode.OK
 
 
-def session_of(path: str | None, given: dict[str, Any], *, reads: bool = False) -> Session:
-    """Specs read and hosts opened, from a command's flags; `reads` as for `open_session`."""
+def session_of(path: str | None, given: dict[str, Any]) -> Session:
+    """Specs read and hosts opened, from a command's flags."""
     from kvmplan.cli.session import open_session
 
     return open_session(
@@ -73,7 +73,6 @@ def session_of(path: str | None, given: dict[str, Any], *, reads: bool = False) 
         connect=given["connect"],
         read_only=given["read_only"],
         on_unreachable=given["on_unreachable"],
-        reads=reads,
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from kvmplan.address import LOCAL, Address, Kind
 from kvmplan.apply.port import HostError
-from kvmplan.cli.early import Early, reading_goes_on, suffices
 from kvmplan.cli.report import from_host_error
 from kvmplan.diagnostics import Diagnostics, Failure, fail
 
@@ -21,22 +21,20 @@ if TYPE_CHECKING:
     from kvmplan.inventory import Inventory
     from kvmplan.plan.options import PlanOptions
     from kvmplan.plan.planner import Planned
-    from kvmplan.spec import Desired, Stack
+    from kvmplan.spec import Desired
+
+SWITCH_SECONDS = 0.0002
+"""How long planning keeps the interpreter from threads that read documents."""
 
 
 @dataclass(slots=True)
 class Session:
-    """One run's specs and open hosts.
-
-    Attributes:
-        early: what was read of the hosts while the specs were loaded; used once.
-    """
+    """One run's specs and open hosts."""
 
     path: Path
     desired: Desired
     hosts: Mapping[str, LibvirtHost] = field(default_factory=dict)
     warnings: Diagnostics = field(default_factory=Diagnostics)
-    early: Mapping[str, Inventory] = field(default_factory=dict)
 
     @property
     def templates(self) -> Path:
@@ -74,14 +72,13 @@ def load_specs(
     var_files: tuple[str, ...],
     *,
     secrets: bool = True,
-    on_stack: Callable[[Stack], None] | None = None,
 ) -> tuple[Path, Desired, Diagnostics]:
     """Read the specs. Raises `Failure` with every problem when there is an error."""
     from kvmplan.spec import LoadOptions, load
 
     where = spec_path(path)
     options = LoadOptions(variables, tuple(Path(name) for name in var_files), os.environ, secrets)
-    desired, found = load(where, options, on_stack=on_stack)
+    desired, found = load(where, options)
     if desired is None or found.has_errors:
         raise Failure(found)
     return where, desired, found
@@ -95,43 +92,13 @@ def open_session(
     connect: str | None,
     read_only: bool,
     on_unreachable: str,
-    reads: bool = False,
 ) -> Session:
-    """Read the specs and connect to every host, side by side.
-
-    With `reads` the hosts are opened and read while the specs are still being loaded: for what
-    plans on them at once.
-    """
-    from kvmplan.spec import Desired
-
-    def opened(session: Session) -> Session:
-        session.hosts = connect_hosts(
-            session, connect, read_only=read_only, on_unreachable=on_unreachable
-        )
-        return session
-
-    def begun(stack: Stack) -> Session:
-        session = opened(Session(spec_path(path), Desired(stack, {}, ())))
-        try:
-            session.early = _inventories(session)
-        except BaseException:
-            session.close()
-            raise
-        return session
-
-    if not reads:
-        where, desired, found = load_specs(path, variables, var_files)
-        return opened(Session(where, desired, warnings=found))
-    early = Early(begun)
-    try:
-        with reading_goes_on():
-            _, desired, found = load_specs(path, variables, var_files, on_stack=early.begin)
-    except BaseException:
-        early.abandon()
-        raise
-    session = early.session()
-    found.extend(session.warnings)
-    session.desired, session.warnings = desired, found
+    """Read the specs and connect to every host, side by side."""
+    where, desired, found = load_specs(path, variables, var_files)
+    session = Session(where, desired, warnings=found)
+    session.hosts = connect_hosts(
+        session, connect, read_only=read_only, on_unreachable=on_unreachable
+    )
     return session
 
 
@@ -184,12 +151,7 @@ def read_hosts(session: Session) -> dict[str, Inventory]:
     Raises:
         Failure: a host failed; KVP510, two names lead to one host.
     """
-    early, session.early = session.early, {}
-    if not (
-        early and all(suffices(read, wanted_of(session.desired, n)) for n, read in early.items())
-    ):
-        early = _inventories(session)
-    found = dict(early)
+    found = _inventories(session)
     by_uuid: dict[str, str] = {}
     for name, read in found.items():
         other = by_uuid.setdefault(read.facts.uuid, name)
@@ -253,10 +215,25 @@ def make_plan(session: Session, options: PlanOptions) -> Planned:
 
     options = replace(options, partial=len(inventories) < len(session.desired.stack.hosts))
     templates = skeletons(session.templates)
-    with reading_goes_on():
+    with _reading_goes_on():
         created = datetime.now(UTC).isoformat(timespec="seconds")
         planner = Planner(session.desired, inventories, templates, options, complete, created)
         return planner.plan()
+
+
+@contextmanager
+def _reading_goes_on() -> Iterator[None]:
+    """Let threads that have an answer of libvirt take it soon, while this one is busy planning.
+
+    By default a busy thread keeps the interpreter for 5 ms, as long as libvirt takes for 50
+    documents.
+    """
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def _check_patterns(

@@ -5,7 +5,7 @@ Reads files, the environment and secrets, never a host. Nothing heavy is importe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,6 @@ def load(
     path: Path,
     options: LoadOptions,
     models: Mapping[Kind, type[Mapped]] | None = None,
-    on_stack: Callable[[Stack], None] | None = None,
 ) -> tuple[Desired | None, Diagnostics]:
     """Read the stack at a directory or file.
 
@@ -50,8 +49,6 @@ def load(
         path: a directory (every ``*.yaml`` and ``*.yml`` below it, sorted) or one file.
         options: variables and environment of this run.
         models: the model of each kind; by default those of `kvmplan.kinds`.
-        on_stack: called with the stack section as soon as it is known, long before the rest is; not
-            if anything was wrong up to there.
 
     Returns:
         The desired state, None if there is any error; and every problem found.
@@ -62,4 +59,4 @@ def load(
         from kvmplan.kinds import MODELS
 
         models = MODELS
-    return load_stack(path, options, models, on_stack)
+    return load_stack(path, options, models)

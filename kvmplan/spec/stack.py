@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from kvmplan.address import Kind
@@ -24,7 +24,6 @@ def load_stack(
     path: Path,
     options: LoadOptions,
     models: Mapping[Kind, type[Mapped]],
-    on_stack: Callable[[Stack], None] | None = None,
 ) -> tuple[Desired | None, Diagnostics]:
     """As `kvmplan.spec.load`."""
     report = Diagnostics()
@@ -41,8 +40,6 @@ def load_stack(
     secrets = Secrets(layout.root, options.environ, report, read=options.read_secrets)
     renderer = Renderer(layout.root, secrets, report)
     stack = _stack(documents, values, renderer, report, broken)
-    if stack is not None and on_stack is not None and not report.has_errors:
-        on_stack(stack)
     hosts = tuple(stack.hosts) if stack is not None else None
     expander = Expander(values, hosts, renderer, report)
     profiles = gather(documents, "profiles", report)

@@ -208,8 +208,19 @@ class Course:
     def _revive(self, fault: Fault) -> None:
         if fault.kind.startswith("daemon"):
             self.host.restart()
+            self._unbridge()
         if fault.kind == "freeze":
             signal_daemon(self.host, "CONT")
+
+    def _unbridge(self) -> None:
+        """Remove the bridge that libvirtd leaves when it is killed while it starts a network.
+
+        libvirt then takes the network for inactive, cannot start it and offers no call to help.
+        """
+        with connection(self.host) as conn:
+            active = {net.name() for net in conn.listAllNetworks() if net.isActive()}
+        if self.stack.tag not in active:
+            self.host.run(["ip", "link", "delete", f"b{self.stack.tag}"], check=False)
 
     def _check_cut(self, fault: Fault, cut: Faulted) -> None:
         """What must hold right after the fault: told without a traceback, nothing unclaimed."""
