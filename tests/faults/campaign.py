@@ -59,10 +59,11 @@ class Campaign:
                 course.survey()
         self.converged += course.tried
 
-    def summary(self, directory: Path) -> None:
-        """Leave a line for the end of the test session."""
+    def end(self, directory: Path) -> None:
+        """Leave a line for the end of the test session; every fault must have converged."""
         tried = len(self.converged) + len(self.failed)
         text = f"{self.name}: {tried} of {self.points} fault points tried"
         line = {"title": "faults", "text": f"{text}, {len(self.converged)} converged"}
         file = directory / f"{self.name.replace(' ', '-')}-{os.getpid()}.summary.json"
         file.write_text(json.dumps(line) + "\n")
+        assert not self.failed, "\n\n".join(self.failed)

@@ -7,6 +7,7 @@ operator would, and go on: no host has to be reset between two faults.
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -211,6 +212,7 @@ class Course:
             self._unbridge()
         if fault.kind == "freeze":
             signal_daemon(self.host, "CONT")
+            time.sleep(1)  # what was asked for before ends only now
 
     def _unbridge(self) -> None:
         """Remove the bridge that libvirtd leaves when it is killed while it starts a network.

@@ -6,26 +6,17 @@ a fork of itself, where everything is imported already; it answers with the exit
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import sys
 import traceback
 from pathlib import Path
 from typing import Any
 
-# All that an apply needs, so that forks need not import it.
-import kvmplan.apply.applier
+import kvmplan
 import kvmplan.cli
-import kvmplan.cli.apply
-import kvmplan.cli.refresh
-import kvmplan.cli.session
-import kvmplan.host.live
-import kvmplan.kinds.skeletons
-import kvmplan.plan.graph
-import kvmplan.plan.planner
-import kvmplan.spec.loader
-import kvmplan.views.apply_text
-import kvmplan.views.plan_text
 from tests.faults.injector import Fault, inject
 
 
@@ -40,6 +31,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _serve() -> None:
+    for module in pkgutil.walk_packages(kvmplan.__path__, "kvmplan."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
