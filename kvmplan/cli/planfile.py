@@ -164,6 +164,8 @@ def session_of(plan: SavedPlan, given: Mapping[str, Any]) -> Session:
     from kvmplan.cli.session import Session, connect_hosts
 
     refused = [flag for flag, name in CHANGING.items() if given.get(name)]
+    refused += ["--max-delete"] if given.get("max_delete") is not None else []
+    refused += ["--drift keep"] if given.get("drift") == "keep" else []
     if refused:
         summary = f"{', '.join(refused)} would make it another plan than the one in the file"
         raise fail("KVP313", summary, remedy="give them to `kvmplan plan --out`")

@@ -97,7 +97,16 @@ def test_guards_hold_for_saved_plans(private_host: PrivateHost, tmp_path: Path) 
         assert kvmplan("apply", file).code == 0
 
 
-@pytest.mark.parametrize("flags", [("--var", "x=1"), ("--target", "domain.x"), ("--adopt",)])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--var", "x=1"),
+        ("--target", "domain.x"),
+        ("--adopt",),
+        ("--max-delete", "0"),
+        ("--drift", "keep"),
+    ],
+)
 def test_flags_that_would_change_it_are_refused(
     private_host: PrivateHost, tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
