@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from kvmplan.plan.planner import Planned
 
 HEARTBEAT_SECONDS = 30.0
+SECONDS_WITHOUT_A_LOOK = 0.1
+"""How long a signal may wait: the kernel can hand it to any thread, Python handles it in the main
+one, and a thread that waits for a lock does not wake for what another one was handed."""
+
 INTERRUPTED = "interrupted"
 FIRST_FAILURE = "stopped after the first failure"
 
@@ -178,15 +182,18 @@ class _Run:
                 for name, count in counts.items()
                 for _ in range(count)
             }
+            told = time.monotonic()
             while jobs:
                 try:
-                    done, jobs = wait(jobs, heartbeat)
+                    done, jobs = wait(jobs, min(heartbeat, SECONDS_WITHOUT_A_LOOK))
                 except KeyboardInterrupt:
                     self._stop.set()
                     continue
                 for job in done:
                     job.result()
-                self._beat()
+                if time.monotonic() - told >= heartbeat:
+                    told = time.monotonic()
+                    self._beat()
 
     def _work(self, host: str) -> None:
         try:

@@ -48,9 +48,9 @@ class Fault:
     """What happens at which call.
 
     Attributes:
-        kind: ``none``; ``kill-before`` and ``kill-after`` end this process; ``fail-before`` and
-            ``fail-after`` answer an error instead of the call, or once it is done;
-            ``daemon-before`` and ``daemon-during`` end libvirtd; ``freeze`` stops it.
+        kind: ``none``; ``interrupt`` is Ctrl-C; ``kill-before`` and ``kill-after`` end this
+            process; ``fail-before`` and ``fail-after`` answer an error instead of the call, or once
+            it is done; ``daemon-before`` and ``daemon-during`` end libvirtd; ``freeze`` stops it.
         at: number of the call, from 1.
         reads: whether reading calls count, too.
         code: libvirt's error code, for ``fail-…``.
@@ -101,6 +101,8 @@ class Injector:
     def _happen(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         fault = self._fault
         match fault.kind:
+            case "interrupt":
+                os.kill(os.getpid(), signal.SIGINT)
             case "kill-before":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "kill-after":

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import pty
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from tests.integration.support import Stack, connection, idle_domain, stack
@@ -16,12 +14,18 @@ from tests.privatehost import PrivateHost
 ROOT = Path(__file__).parents[2]
 
 
-def start(made: Stack, *command: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+def start(
+    made: Stack,
+    *command: str,
+    stdin: int = subprocess.DEVNULL,
+    program: tuple[str, ...] = ("kvmplan",),
+) -> subprocess.Popen[str]:
     """Start a command on a stack's specs."""
     assert made.host is not None
     made.write()
+    arguments = (*program, *command, str(made.path), "--connect", made.host.uri)
     return subprocess.Popen(
-        [sys.executable, "-m", "kvmplan", *command, str(made.path), "--connect", made.host.uri],
+        [sys.executable, "-m", *arguments],
         cwd=ROOT,
         env={**os.environ, "KVMPLAN_TRACEBACK": "1"},
         stdin=stdin,
@@ -60,14 +64,15 @@ def test_two_at_once_and_one_of_them_waits(private_host: PrivateHost, tmp_path: 
 
 def test_an_interrupted_apply_finishes_its_step(private_host: PrivateHost, tmp_path: Path) -> None:
     with stack(tmp_path, private_host) as made, connection(private_host) as conn:
-        many(made, tmp_path, 120)
-        # In short: nobody reads the pipe until the signal is sent, and it holds 64 KiB.
-        process = start(made, "apply", "--auto-approve", "--parallelism", "1", "--summary")
-        pool = tmp_path / "pool"
-        while not (pool.is_dir() and any(pool.iterdir())):
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
+        many(made, tmp_path, 40)
+        process = start(
+            made,
+            "apply",
+            "--auto-approve",
+            "--parallelism",
+            "1",
+            program=("tests.faults.run", "interrupt", "30", "--"),
+        )
         out, err = process.communicate(timeout=60)
         assert process.returncode == 130, out + err
         assert "Traceback" not in err
