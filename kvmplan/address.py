@@ -7,6 +7,7 @@ the first dot, a volume's pool at the first slash.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -65,6 +66,9 @@ class Address:
         return fnmatchcase(str(self), pattern) or fnmatchcase(self.short, pattern)
 
 
+_KINDS: Mapping[str, Kind] = {kind.value: kind for kind in Kind}
+
+
 def parse_address(text: str, default_host: str = LOCAL) -> Address:
     """Read ``[HOST:]KIND.NAME``.
 
@@ -74,11 +78,12 @@ def parse_address(text: str, default_host: str = LOCAL) -> Address:
     host, found, rest = text.partition(":")
     if not (found and HOST_NAME.fullmatch(host) and "." not in host):
         host, rest = default_host, text
-    kind, dot, name = rest.partition(".")
-    if not (dot and name) or kind not in set(Kind):
+    word, _, name = rest.partition(".")
+    kind = _KINDS.get(word)
+    if kind is None or not name:
         kinds = ", ".join(Kind)
         raise ValueError(f"'{text}' is not an address; write KIND.NAME, KIND one of {kinds}")
-    address = Address(host, Kind(kind), name)
-    if address.kind is Kind.VOLUME and not (address.pool and address.leaf):
+    address = Address(host, kind, name)
+    if kind is Kind.VOLUME and not (address.pool and address.leaf):
         raise ValueError(f"'{text}' is not a volume's address; write volume.POOL/NAME")
     return address

@@ -14,9 +14,10 @@ _SUMMARIES = "KVMPLAN_TEST_SUMMARIES"
 
 
 def pytest_configure() -> None:
-    """Make the directory of the session's summaries; workers inherit it."""
+    """Make the directories of the session's summaries and cache; workers inherit them."""
     if _SUMMARIES not in os.environ:
         os.environ[_SUMMARIES] = tempfile.mkdtemp(prefix="kvmplan-summaries-")
+        os.environ["XDG_CACHE_HOME"] = str(Path(os.environ[_SUMMARIES]) / "cache")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -171,7 +171,7 @@ def _locked(
     refresh_pools(session)
     planned, stale = _plan(session, destroy, given, saved)
     plan = planned.plan
-    show_plan(session, plan, form="text", summary=given["summary"])
+    show_plan(session.path, session.warnings, plan, form="text", summary=given["summary"])
     if plan.errored:
         return ExitCode.ERROR
     if plan.refusals:

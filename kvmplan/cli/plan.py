@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,10 @@ import click
 
 from kvmplan.cli import flags
 from kvmplan.cli.output import choose, current
-from kvmplan.diagnostics import ExitCode
+from kvmplan.diagnostics import Diagnostic, ExitCode
 
 if TYPE_CHECKING:
+    from kvmplan.cli.glance import Glance
     from kvmplan.cli.session import Session
     from kvmplan.plan.change import Plan
 
@@ -35,13 +37,18 @@ def plan(
     path: str | None, detailed_exitcode: bool, destroy: bool, form: str, as_json: bool, **given: Any
 ) -> int:
     """Show what apply would do, and whom it disturbs. Exits 0, or 2 with --detailed-exitcode."""
+    from kvmplan.cli.glance import glance
     from kvmplan.cli.session import make_plan
 
     choose(color=given["color"], no_color=given["no_color"], json=as_json, operation="plan")
-    session = session_of(path, given)
+    options = options_of(given, destroy=destroy)
+    brief = form == "text" and not (as_json or given["xml"]) and given["out"] is None
+    glanced = glance(path, options, given) if brief else None
+    if glanced is not None and glanced.plan is not None:
+        return _unchanged(path, glanced, summary=given["summary"])
+    session = session_of(path, given, glanced)
     try:
-        options = options_of(given, destroy=destroy)
-        planned = make_plan(session, options)
+        planned = make_plan(session, options, brief=brief)
         made = planned.plan
         if given["xml"] and form == "text" and not as_json:
             from kvmplan.cli.xml import show_documents
@@ -49,7 +56,7 @@ def plan(
             show_documents(session, planned)
     finally:
         close(session)
-    show_plan(session, made, form=form, summary=given["summary"])
+    show_plan(session.path, session.warnings, made, form=form, summary=given["summary"])
     if made.errored:
         return ExitCode.ERROR
     if given["out"] is not None:
@@ -62,8 +69,19 @@ def plan(
     return ExitCode.CHANGES if detailed_exitcode and made.acting else ExitCode.OK
 
 
-def session_of(path: str | None, given: dict[str, Any]) -> Session:
-    """Specs read and hosts opened, from a command's flags."""
+def _unchanged(path: str | None, glanced: Glance, *, summary: bool) -> int:
+    """All is as it was when there was nothing to do."""
+    from kvmplan.cli.session import spec_path
+
+    assert glanced.plan is not None
+    for host in glanced.hosts.values():
+        host.close()
+    show_plan(spec_path(path), (), glanced.plan, form="text", summary=summary)
+    return ExitCode.OK
+
+
+def session_of(path: str | None, given: dict[str, Any], glanced: Glance | None = None) -> Session:
+    """Specs read and hosts opened, from a command's flags; `glanced` is what was seen of them."""
     from kvmplan.cli.session import open_session
 
     return open_session(
@@ -73,6 +91,7 @@ def session_of(path: str | None, given: dict[str, Any]) -> Session:
         connect=given["connect"],
         read_only=given["read_only"],
         on_unreachable=given["on_unreachable"],
+        glance=glanced,
     )
 
 
@@ -99,18 +118,20 @@ def options_of(given: dict[str, Any], *, destroy: bool) -> Any:
     )
 
 
-def show_plan(session: Session, made: Plan, *, form: str, summary: bool) -> None:
-    """Print a plan: diagnostics to stderr, the plan to stdout."""
+def show_plan(
+    path: Path, warnings: Iterable[Diagnostic], made: Plan, *, form: str, summary: bool
+) -> None:
+    """Print the plan of the specs at a path: diagnostics to stderr, the plan to stdout."""
     from kvmplan.cli.git import git_state
     from kvmplan.cli.report import show_all
     from kvmplan.views.style import emit
 
     output = current()
-    show_all([*session.warnings, *made.diagnostics])
+    show_all([*warnings, *made.diagnostics])
     if output.stream is not None:
         output.stream.plan(made)
         return
-    git = git_state(session.path)
+    git = git_state(path)
     if form == "json":
         from kvmplan.views.plan_json import plan_json_text
 

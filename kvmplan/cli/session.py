@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kvmplan.address import LOCAL, Address, Kind
 from kvmplan.apply.port import HostError
@@ -17,8 +17,10 @@ from kvmplan.cli.report import from_host_error
 from kvmplan.diagnostics import Diagnostics, Failure, fail
 
 if TYPE_CHECKING:
+    from kvmplan.cli.glance import Glance
     from kvmplan.host.live import LibvirtHost
-    from kvmplan.inventory import Inventory
+    from kvmplan.inventory import Inventory, Wanted
+    from kvmplan.plan.change import Plan
     from kvmplan.plan.options import PlanOptions
     from kvmplan.plan.planner import Planned
     from kvmplan.spec import Desired
@@ -35,6 +37,10 @@ class Session:
     desired: Desired
     hosts: Mapping[str, LibvirtHost] = field(default_factory=dict)
     warnings: Diagnostics = field(default_factory=Diagnostics)
+    inventories: Mapping[str, Inventory] | None = None
+    """What was read of the hosts already."""
+    inputs: str | None = None
+    """The digest of what the specs are read from, where that is known."""
 
     @property
     def templates(self) -> Path:
@@ -92,13 +98,19 @@ def open_session(
     connect: str | None,
     read_only: bool,
     on_unreachable: str,
+    glance: Glance | None = None,
 ) -> Session:
-    """Read the specs and connect to every host, side by side."""
+    """Read the specs and connect to every host, side by side; or take what a glance has read."""
     where, desired, found = load_specs(path, variables, var_files)
     session = Session(where, desired, warnings=found)
-    session.hosts = connect_hosts(
-        session, connect, read_only=read_only, on_unreachable=on_unreachable
-    )
+    if glance is not None:
+        session.inputs = glance.inputs
+    if glance is not None and glance.inventories:
+        session.hosts, session.inventories = glance.hosts, glance.inventories
+    else:
+        session.hosts = connect_hosts(
+            session, connect, read_only=read_only, on_unreachable=on_unreachable
+        )
     return session
 
 
@@ -136,16 +148,21 @@ def connect_hosts(
     return hosts
 
 
+def translated(session: Session, host: str) -> AbstractContextManager[None]:
+    """Turn what a host answers into a `Failure`."""
+    return told_as_failure(host, session.uri(host))
+
+
 @contextmanager
-def translated(session: Session, host: str) -> Iterator[None]:
+def told_as_failure(host: str, uri: str) -> Iterator[None]:
     """Turn what a host answers into a `Failure`."""
     try:
         yield
     except HostError as error:
-        raise from_host_error(error, host, session.uri(host)) from error
+        raise from_host_error(error, host, uri) from error
 
 
-def read_hosts(session: Session) -> dict[str, Inventory]:
+def read_hosts(session: Session) -> Mapping[str, Inventory]:
     """The inventories of all hosts, read side by side.
 
     Raises:
@@ -168,23 +185,31 @@ def read_hosts(session: Session) -> dict[str, Inventory]:
     return found
 
 
-def _inventories(session: Session) -> dict[str, Inventory]:
-    """What is wanted of all hosts, and what is claimed there, read side by side."""
+def _inventories(session: Session) -> Mapping[str, Inventory]:
+    """What is wanted of all hosts, and what is claimed there."""
+    if session.inventories is not None:
+        return session.inventories
+    return take_inventories(session.hosts, lambda name: wanted_of(session.desired, name))
+
+
+def take_inventories(
+    hosts: Mapping[str, LibvirtHost], wanted: Callable[[str], Wanted]
+) -> dict[str, Inventory]:
+    """The inventories of hosts, read side by side. Raises `Failure`: a host failed."""
     from functools import partial
 
     from kvmplan.host import side_by_side
 
     def inventory(name: str) -> Inventory:
-        with translated(session, name):
-            return session.hosts[name].inventory(
-                wanted_of(session.desired, name), waiting=partial(translated, session, name)
-            )
+        told = partial(told_as_failure, name, hosts[name].uri)
+        with told():
+            return hosts[name].inventory(wanted(name), waiting=told)
 
-    read_by_name = side_by_side([partial(inventory, name) for name in session.hosts])
-    return dict(zip(session.hosts, read_by_name, strict=True))
+    read_by_name = side_by_side([partial(inventory, name) for name in hosts])
+    return dict(zip(hosts, read_by_name, strict=True))
 
 
-def wanted_of(desired: Desired, host: str) -> Any:
+def wanted_of(desired: Desired, host: str) -> Wanted:
     """What a plan needs to read of a host."""
     from kvmplan.inventory import Wanted
     from kvmplan.mapping.model import has_secrets
@@ -201,8 +226,19 @@ def wanted_of(desired: Desired, host: str) -> Any:
     return Wanted(wanted, secure, desired.stack.uid)
 
 
-def make_plan(session: Session, options: PlanOptions) -> Planned:
-    """Read the hosts and plan. Raises `Failure` for failing hosts and flags that match nothing."""
+def make_plan(session: Session, options: PlanOptions, *, brief: bool = False) -> Planned:
+    """Read the hosts and plan.
+
+    Args:
+        session: the specs and the open hosts.
+        options: what the user asks of the plan.
+        brief: whether nothing is wanted of a resource that is in sync but to be told so: it has no
+            values then if it was known to be in sync from an earlier run.
+
+    Raises:
+        Failure: a failing host, or a flag that matches nothing.
+    """
+    from kvmplan.cli.memory import Memory
     from kvmplan.kinds.skeletons import skeletons
     from kvmplan.plan.planner import Planner
 
@@ -215,14 +251,35 @@ def make_plan(session: Session, options: PlanOptions) -> Planned:
 
     options = replace(options, partial=len(inventories) < len(session.desired.stack.hosts))
     templates = skeletons(session.templates)
-    with _reading_goes_on():
+    uris = (inventory.facts.uri for inventory in inventories.values())
+    memory = Memory(session.desired.stack.uid, uris) if brief else None
+    with reading_goes_on():
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        planner = Planner(session.desired, inventories, templates, options, complete, created)
-        return planner.plan()
+        known = memory.in_sync if memory else None
+        planner = Planner(
+            session.desired, inventories, templates, options, complete, created, known
+        )
+        planned = planner.plan()
+    if memory is not None:
+        memory.keep()
+        _remember(session, planned.plan)
+    return planned
+
+
+def _remember(session: Session, plan: Plan) -> None:
+    """Keep what the specs come to, for a glance, if there was nothing to do and nothing to tell."""
+    if session.inputs is None or session.warnings or plan.acting or plan.diagnostics:
+        return
+    from kvmplan.cli.memory import remember
+    from kvmplan.plan.insync import outline
+
+    found = outline(session.desired)
+    if found is not None:
+        remember(session.inputs, found)
 
 
 @contextmanager
-def _reading_goes_on() -> Iterator[None]:
+def reading_goes_on() -> Iterator[None]:
     """Let threads that have an answer of libvirt take it soon, while this one is busy planning.
 
     By default a busy thread keeps the interpreter for 5 ms, as long as libvirt takes for 50

@@ -95,7 +95,7 @@ def _look(
     choose(color=given["color"], no_color=given["no_color"], json=False, operation=operation)
     session = session_of(path, given)
     try:
-        planned = make_plan(session, PlanOptions())
+        planned = make_plan(session, PlanOptions(), brief=True)
         locks = _locks(session)
     finally:
         close(session)

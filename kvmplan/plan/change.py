@@ -121,7 +121,10 @@ class Precondition:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What happens to one resource. Every managed resource has one, no-ops included."""
+    """What happens to one resource. Every managed resource has one, no-ops included.
+
+    A no-op that was known to be in sync from an earlier run has no values, `before` nor `after`.
+    """
 
     address: Address
     action: Action

@@ -18,6 +18,7 @@ from kvmplan.kinds.mark import applied_fields
 from kvmplan.plan.born import Births
 from kvmplan.plan.change import Action, Pending, Reason, Released, Unlisted
 from kvmplan.plan.fields import NOTHING, Compared, compare, pending, running_tree, waits_for_guest
+from kvmplan.plan.insync import InSync, wanted_digest
 from kvmplan.plan.intent import CREATING, Intent, intend, is_claimed
 from kvmplan.plan.members import released
 from kvmplan.plan.options import PlanOptions, named
@@ -56,12 +57,21 @@ class Verdict:
     record: Record | None = None
     compared: Compared = NOTHING
 
+    @property
+    def is_in_sync(self) -> bool:
+        """Whether there is nothing to do and nothing to say."""
+        return (
+            self.action is Action.NOOP
+            and self.reason is Reason.NONE
+            and not any((self.compared.changes, self.compared.notes, self.compared.unlisted))
+        )
+
 
 class Judge:
     """Judges the resources of one plan.
 
     Attributes:
-        intents: what was compared, by address.
+        intents: what was compared, by address; without what is known to be in sync.
         pending, unlisted, released: what else there is to report of objects that are ours.
     """
 
@@ -73,9 +83,11 @@ class Judge:
         options: PlanOptions,
         created: str,
         found: Diagnostics,
+        in_sync: InSync | None = None,
     ) -> None:
         self._desired, self._inventories, self._births = desired, inventories, births
         self._options, self._created, self._found = options, created, found
+        self._in_sync = in_sync
         self._skeleton: Callable[..., Any] = births.skeleton
         self.intents: dict[Address, Intent] = {}
         self.pending: list[Pending] = []
@@ -113,7 +125,38 @@ class Judge:
                 draft.action = Action.UPDATE
                 draft.compared = compare(draft.intent, facts, running_tree(draft.intent))
 
+    def look_closer(self) -> None:
+        """Compare what is known to be in sync, too: others may be in conflict with it."""
+        for address, resource in self._desired.resources.items():
+            inventory = self._inventories.get(address.host)
+            if address not in self.intents and inventory is not None:
+                intent = intend(resource, inventory, self._desired.stack.uid, self._births)
+                self.intents[address] = intent
+
     def _judge(self, address: Address, inventory: Inventory) -> Verdict:
+        """What happens to one; what was in sync in an earlier run and is as it was, still is."""
+        memory, record = self._in_sync, inventory.record(address)
+        if memory is None or record is None:
+            return self._weigh(address, inventory)
+        wanted = wanted_digest(self._desired.resources[address])
+        digest = memory.digest(wanted, record, inventory) if wanted is not None else None
+        if digest is None:
+            return self._weigh(address, inventory)
+        if memory.knows(digest):
+            return Verdict(address, Action.NOOP, record=record)
+        told = self._told
+        verdict = self._weigh(address, inventory)
+        if self._told == told and verdict.is_in_sync:
+            memory.used.add(digest)
+        return verdict
+
+    @property
+    def _told(self) -> int:
+        """How much there is to report so far."""
+        reports = (self.pending, self.unlisted, self.released)
+        return len(self._found) + sum(len(report) for report in reports)
+
+    def _weigh(self, address: Address, inventory: Inventory) -> Verdict:
         resource = self._desired.resources[address]
         intent = intend(resource, inventory, self._desired.stack.uid, self._births)
         self.intents[address] = intent

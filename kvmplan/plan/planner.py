@@ -35,6 +35,7 @@ from kvmplan.plan.change import (
 )
 from kvmplan.plan.checks import Conflicts, check_references
 from kvmplan.plan.guards import Scene, refusals
+from kvmplan.plan.insync import InSync, is_plain
 from kvmplan.plan.intent import Intent
 from kvmplan.plan.judge import Judge, Verdict
 from kvmplan.plan.options import PlanOptions
@@ -76,13 +77,22 @@ class Planner:
         options: PlanOptions,
         complete: Complete,
         created: str = "",
+        in_sync: InSync | None = None,
     ) -> None:
         self._desired, self._inventories = desired, dict(inventories)
         self._skeleton, self._options, self._complete = skeleton, options, complete
         self._created = created
         self._births = Births(skeleton, desired, self._inventories)
         self._found = Diagnostics()
-        self._judge = Judge(desired, self._inventories, self._births, options, created, self._found)
+        self._judge = Judge(
+            desired,
+            self._inventories,
+            self._births,
+            options,
+            created,
+            self._found,
+            in_sync if is_plain(options) else None,
+        )
 
     def plan(self) -> Planned:
         """Pair, compare, check, guard, order."""
@@ -93,6 +103,7 @@ class Planner:
         users: dict[str, Users] = {}
         if acting:
             users = self._look_around(acting)
+            self._judge.look_closer()
         self._check(acting, users)
         changes = {draft.address: self._change(draft, users) for draft in drafts}
         changes = arrange(changes, self._edges(acting), self._desired, self._found)

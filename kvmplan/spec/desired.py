@@ -13,6 +13,9 @@ from kvmplan.diagnostics import Place
 if TYPE_CHECKING:
     from kvmplan.mapping.model import Mapped
 
+PREFIX = "KVMPLAN_VAR_"
+"""What the names of environment variables begin with that give values to variables."""
+
 DEFAULT_PATH = Path("specs")
 """Where specs are looked for unless the user says otherwise."""
 
@@ -104,8 +107,15 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """All that the specs ask for. `sources` are the files that were read, as shown in places."""
+    """All that the specs ask for.
+
+    Attributes:
+        sources: the files that were read, as shown in places.
+        closed: whether it follows from those files, and from variables, alone: neither templates
+            nor secrets went into it.
+    """
 
     stack: Stack
     resources: Mapping[Address, Resource]
     sources: tuple[str, ...]
+    closed: bool = False

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kvmplan.diagnostics import Diagnostics, Place
 from kvmplan.spec import codes
-from kvmplan.spec.loader import parse
-from kvmplan.spec.node import Node
+
+if TYPE_CHECKING:
+    from kvmplan.spec.node import Node
 
 SUFFIXES = (".yaml", ".yml")
 MAX_BYTES = 64 * 1024 * 1024
+MAIN_VARIABLES = ("kvmplan.vars.yaml", "kvmplan.vars.yml")
+AUTO_VARIABLES = ("*.auto.vars.yaml", "*.auto.vars.yml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,16 @@ def shown(path: Path) -> str:
 def is_variables(name: str) -> bool:
     """Whether a file of this name gives values to variables."""
     return name.endswith(tuple(f".vars{suffix}" for suffix in SUFFIXES))
+
+
+def variable_files(layout: Layout) -> list[Path]:
+    """The variable files that are read without being named, later ones win."""
+    found: list[Path] = []
+    for folder in layout.beside:
+        found.extend(folder / name for name in MAIN_VARIABLES if (folder / name).is_file())
+    for folder in layout.beside:
+        found.extend(sorted(path for pattern in AUTO_VARIABLES for path in folder.glob(pattern)))
+    return found
 
 
 def find(path: Path, report: Diagnostics) -> Layout | None:
@@ -103,6 +117,8 @@ def read_text(path: Path, report: Diagnostics) -> str | None:
 
 def read_mapping(path: Path, report: Diagnostics) -> Node | None:
     """The mapping a file holds; None if it is empty, or broken and reported."""
+    from kvmplan.spec.loader import parse
+
     text = read_text(path, report)
     node = parse(text, shown(path), report) if text is not None else None
     if node is None or isinstance(node.value, dict):

@@ -55,6 +55,11 @@ class Renderer:
         self._failed = False
         self._fixed_only = False
 
+    @property
+    def used_templates(self) -> bool:
+        """Whether a template's file was asked for."""
+        return self._templates is not None
+
     def render(self, node: Node, scope: Scope) -> Node:
         """The node with its expressions evaluated.
 

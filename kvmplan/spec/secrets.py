@@ -37,6 +37,11 @@ class Secrets:
         self._root, self._environ, self._report, self._read = root, environ, report, read
         self._known: dict[tuple[str, Any], SecretText | None] = {}
 
+    @property
+    def used(self) -> bool:
+        """Whether any was asked for."""
+        return bool(self._known) or not self._read
+
     def value(self, node: Node) -> SecretText | None:
         """The secret of a ``!secret`` node; None, and an error, if it cannot be read."""
         if isinstance(node.value, SecretText):

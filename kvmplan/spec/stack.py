@@ -51,7 +51,8 @@ def load_stack(
     if stack is None or report.has_errors:
         return None, report
     sources = (*map(shown, layout.files), *variables.sources)
-    return Desired(stack, resolver.resources, sources), report
+    closed = not renderer.used_templates and not secrets.used
+    return Desired(stack, resolver.resources, sources, closed), report
 
 
 def _stack(

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict
 from kvmplan.diagnostics import Diagnostics, Place
 from kvmplan.mapping.types import parse_duration, parse_size
 from kvmplan.spec import codes
-from kvmplan.spec.desired import LoadOptions
-from kvmplan.spec.files import Layout, read_mapping, shown
+from kvmplan.spec.desired import PREFIX, LoadOptions
+from kvmplan.spec.files import Layout, read_mapping, shown, variable_files
 from kvmplan.spec.loader import parse
 from kvmplan.spec.names import Names
 from kvmplan.spec.node import DEFAULT, EXPRESSION_START, SECRET, Entry, Node, entries, lift, plain
@@ -26,9 +26,6 @@ from kvmplan.spec.scalars import resolve
 from kvmplan.spec.suggest import did_you_mean
 from kvmplan.spec.validate import validate, words
 
-PREFIX = "KVMPLAN_VAR_"
-MAIN_FILES = ("kvmplan.vars.yaml", "kvmplan.vars.yml")
-AUTO_FILES = ("*.auto.vars.yaml", "*.auto.vars.yml")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 TypeName = Literal["string", "integer", "number", "boolean", "size", "duration", "list", "map"]
@@ -107,7 +104,7 @@ class Variables:
             if name.startswith(PREFIX) and name != PREFIX:
                 node = lift(options.environ[name], (name, 1, 1, 1))
                 yield Given(name.removeprefix(PREFIX), node, name, True)
-        for path in _standing_files(layout):
+        for path in variable_files(layout):
             yield from self._file(path)
         for path in options.var_files:
             yield from self._file(path)
@@ -172,15 +169,6 @@ class Variables:
         except ValueError as error:
             sentence = f"{subject} is of type {type_name}: {error}{origin}"
             raise self._error(sentence, place) from error
-
-
-def _standing_files(layout: Layout) -> list[Path]:
-    found: list[Path] = []
-    for folder in layout.beside:
-        found.extend(folder / name for name in MAIN_FILES if (folder / name).is_file())
-    for folder in layout.beside:
-        found.extend(sorted(path for pattern in AUTO_FILES for path in folder.glob(pattern)))
-    return found
 
 
 def _is_tagged(node: Node) -> bool:

@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,18 +193,37 @@ def measure_defines(uri: str, specs: Path) -> None:
     kvmplan("apply", str(specs), "--connect", uri, "--auto-approve")
 
 
+def forget() -> None:
+    """Delete what earlier runs have remembered."""
+    shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+
+
 def measure_noop(uri: str, specs: Path, processes: Processes) -> None:
-    """A plan that changes nothing, against the read floor; as whole processes and inside one."""
-    plan, floor = medians(
-        processes.timed("-m", "kvmplan", "plan", str(specs), "--connect", uri),
-        processes.timed(str(FLOOR), uri),
-    )
-    report("no-op plan / read floor, whole process", plan / floor, 2.0, plan=plan, floor=floor)
-    plan, floor = medians(
-        lambda: seconds(lambda: kvmplan("plan", str(specs), "--connect", uri)),
-        lambda: float(processes.output(str(FLOOR), uri)),
-    )
-    report("no-op plan / read floor, without start-up", plan / floor, 2.0, plan=plan, floor=floor)
+    """A plan that changes nothing, against the read floor; as whole processes and inside one.
+
+    Cold: with an empty cache, as on a fresh machine. Warm: as every plan after the first.
+    """
+    arguments = ("plan", str(specs), "--connect", uri)
+
+    def cold(run: Callable[[], float]) -> Callable[[], float]:
+        def emptied() -> float:
+            forget()
+            return run()
+
+        return emptied
+
+    whole = processes.timed("-m", "kvmplan", *arguments)
+    inside = partial(seconds, lambda: kvmplan(*arguments))
+    bare = processes.timed(str(FLOOR), uri)
+    read = lambda: float(processes.output(str(FLOOR), uri))  # noqa: E731
+    for name, plan_of, floor_of in (
+        ("no-op plan / read floor, whole process", whole, bare),
+        ("no-op plan / read floor, without start-up", inside, read),
+        ("no-op plan / read floor, whole process, empty cache", cold(whole), bare),
+        ("no-op plan / read floor, without start-up, empty cache", cold(inside), read),
+    ):
+        plan, floor = medians(plan_of, floor_of)
+        report(name, plan / floor, 2.0, plan=plan, floor=floor)
 
 
 def measure_startup(processes: Processes) -> None:
@@ -230,6 +251,7 @@ def main(count: int) -> None:
     host.up()
     try:
         with tempfile.TemporaryDirectory() as folder:
+            os.environ["XDG_CACHE_HOME"] = str(Path(folder) / "cache")
             processes = Processes(folder)
             measure_startup(processes)
             measure_small(host.uri, Path(folder), processes)

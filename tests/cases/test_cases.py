@@ -25,6 +25,7 @@ from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.document import parse, serialise
 from kvmplan.mapping.lens import read
 from kvmplan.plan.change import Action, Change, Plan, Reason, Step
+from kvmplan.plan.insync import InSync
 from kvmplan.plan.offline import check_offline
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.planner import Planned, Planner
@@ -58,6 +59,10 @@ def test_case(
     check_laws(outcome)
     again = play(page, tmp_path)
     assert again.texts == outcome.texts, "planning twice gave two plans"
+    first = InSync("test")
+    play(page, tmp_path, first)
+    remembered = play(page, tmp_path, InSync("test", first.used))
+    assert remembered.texts == outcome.texts, "what is remembered gave another plan"
     inputs = {name: text for name, text in page.texts.items() if name.startswith(INPUTS)}
     if update_golden:
         Page(page.about, inputs | outcome.texts).write(file)
@@ -75,7 +80,7 @@ def test_every_page_says_what_it_is_about() -> None:
     assert not silent
 
 
-def play(page: Page, folder: Path) -> Outcome:
+def play(page: Page, folder: Path, in_sync: InSync | None = None) -> Outcome:
     """Load, plan, and write down what comes out."""
     desired, found = specs_of(page, "specs", folder)
     problems = Diagnostics(list(found))
@@ -87,7 +92,8 @@ def play(page: Page, folder: Path) -> Outcome:
     assert was is not None, [str(item.summary) for item in wrong]
     stage = set_stage(page, desired, was)
     options = PlanOptions(**_options(page))
-    planner = Planner(desired, stage.first(desired), SKELETON, options, stage.complete)
+    inventories = stage.first(desired)
+    planner = Planner(desired, inventories, SKELETON, options, stage.complete, "", in_sync)
     planned = planner.plan()
     texts: dict[str, str] = {}
     diagnostics = Diagnostics([*problems, *planned.plan.diagnostics])

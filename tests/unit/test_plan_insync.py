@@ -1,0 +1,127 @@
+"""What is remembered as in sync: everything that a verdict follows from is in its digest."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from kvmplan.address import Address, Kind
+from kvmplan.inventory import Claim, Claims, GuestFacts, Hold, HostFacts, Inventory, Record, State
+from kvmplan.kinds.models import MODELS
+from kvmplan.plan.insync import InSync, is_plain, wanted_digest
+from kvmplan.plan.options import PlanOptions
+from kvmplan.spec.desired import Lifecycle, Resource
+
+ADDRESS = Address("local", Kind.DOMAIN, "web")
+RECORD = Record(ADDRESS, "uuid", "<domain/>")
+CLAIM = Claim(ADDRESS.short, "uuid")
+WANTED = b"wanted"
+
+OTHER_RECORDS: dict[str, Any] = {
+    "key": "another",
+    "document": "<domain> </domain>",
+    "running": "<domain/>",
+    "state": State.RUNNING,
+    "reason": "user",
+    "persistent": False,
+    "autostart": True,
+    "managed_save": True,
+    "secure": True,
+}
+OTHER_CLAIMS: dict[str, Any] = {
+    "key": "another",
+    "phase": "creating",
+    "born": {"format": "raw"},
+    "applied": {"capacity": 1},
+    "protect": True,
+    "hold": Hold("somebody"),
+}
+OTHER_FACTS: dict[str, Any] = {
+    "uri": "qemu:///session",
+    "uuid": "another",
+    "arch": "aarch64",
+    "libvirt_version": "10.0.0",
+    "hypervisor": "TEST",
+    "hypervisor_version": "8.0.0",
+    "read_only": True,
+    "guests": {"x86_64": GuestFacts(("qemu",), {})},
+    "cpu_features": frozenset({"vmx"}),
+    "has_secrets": False,
+}
+
+
+def inventory(claim: Claim | None = CLAIM, **facts: Any) -> Inventory:
+    claims = Claims("uid", "lab", {claim.address: claim} if claim else {})
+    names = {Kind.VOLUME: {"vms/a": "/a"}}
+    return Inventory("local", HostFacts(**{"uri": "u", **facts}), claims=claims, names=names)
+
+
+def digest(record: Record = RECORD, there: Inventory | None = None, version: str = "1") -> Any:
+    return InSync(version).digest(WANTED, record, there or inventory())
+
+
+def resource(lifecycle: Lifecycle | None = None, **given: Any) -> Resource:
+    model = MODELS[Kind.DOMAIN].model_validate(given)
+    nothing = frozenset[tuple[str, ...]]()
+    return Resource(ADDRESS, model, nothing, None, {}, lifecycle or Lifecycle(), (), ())
+
+
+def test_the_same_is_the_same() -> None:
+    assert digest() == digest(replace(RECORD), inventory(replace(CLAIM)))
+
+
+@pytest.mark.parametrize("field", [f.name for f in fields(Record) if f.name != "address"])
+def test_every_part_of_a_record_counts(field: str) -> None:
+    assert digest(replace(RECORD, **{field: OTHER_RECORDS[field]})) != digest()
+
+
+@pytest.mark.parametrize("field", [f.name for f in fields(Claim) if f.name != "address"])
+def test_every_part_of_a_claim_counts(field: str) -> None:
+    assert digest(there=inventory(replace(CLAIM, **{field: OTHER_CLAIMS[field]}))) != digest()
+
+
+@pytest.mark.parametrize("field", [f.name for f in fields(HostFacts)])
+def test_every_fact_of_the_host_counts(field: str) -> None:
+    assert digest(there=inventory(**{field: OTHER_FACTS[field]})) != digest()
+
+
+def test_the_program_and_what_is_wanted_count() -> None:
+    assert digest(version="2") != digest()
+    assert InSync("1").digest(b"another", RECORD, inventory()) != digest()
+
+
+def test_whose_volume_a_path_is_counts() -> None:
+    other = replace(inventory(), names={Kind.VOLUME: {"vms/b": "/a"}})
+    assert digest(there=other) != digest()
+
+
+def test_secrets_holds_strangers_and_other_stacks_are_not_remembered() -> None:
+    foreign = (Claims("other", "theirs", {CLAIM.address: CLAIM}),)
+    assert digest(replace(RECORD, secure=True)) is None
+    assert digest(there=inventory(replace(CLAIM, hold=Hold("somebody")))) is None
+    assert digest(there=inventory(None)) is None
+    assert digest(there=replace(inventory(), foreign_claims=foreign)) is None
+
+
+def test_what_is_declared_counts() -> None:
+    plain = wanted_digest(resource(vcpus={"current": 2}))
+    assert plain == wanted_digest(resource(vcpus={"current": 2}))
+    assert plain != wanted_digest(resource(vcpus={"current": 3}))
+    assert plain != wanted_digest(resource(Lifecycle(unlisted="remove"), vcpus={"current": 2}))
+    assert wanted_digest(replace(resource(), defaults=frozenset({("title",)}))) is None
+
+
+def test_flags_that_judge_otherwise_are_not_plain() -> None:
+    assert is_plain(PlanOptions(prune=True, allow_data_loss=("volume.*",)))
+    for given in (
+        {"destroy": True},
+        {"targets": ("domain.web",)},
+        {"excludes": ("domain.web",)},
+        {"replace": ("domain.web",)},
+        {"adopt": True},
+        {"drift": "keep"},
+        {"only": frozenset({ADDRESS})},
+    ):
+        assert not is_plain(PlanOptions(**given))  # type: ignore[arg-type]
