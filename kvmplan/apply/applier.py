@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kvmplan.address import Address
@@ -209,7 +210,8 @@ class _Run:
             with self._guard:
                 self._busy[unit.id] = (unit, time.monotonic())
             try:
-                notes = self._carry_out(unit)
+                execution = self._executions[host]
+                notes = execution.attend(partial(self._carry_out, unit), unit.track.change.address)
             except Exception as error:
                 self._failed(unit, error)
             else:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from kvmplan.address import Address, Kind
 from kvmplan.apply.claims import ClaimBook
@@ -17,6 +18,8 @@ from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.impact import Impact
 from kvmplan.plan.change import Action, Change, Step
 from kvmplan.plan.intent import Intent
+
+T = TypeVar("T")
 
 SECONDS_A_LOOK_HOLDS = 0.1
 
@@ -50,6 +53,14 @@ class Execution:
             self._book.close()
         except LockLost as error:
             raise HostError(str(error)) from error
+
+    def attend(self, work: Callable[[], T], address: Address) -> T:
+        """Do what belongs together, and do not wait for it longer than the host lives.
+
+        Raises:
+            ConnectionLost: the host does not answer any more.
+        """
+        return self._site.host.attend(work, f"working on {address.short}")
 
     def begin(self, change: Change) -> Task:
         """Look whether a change can begin.

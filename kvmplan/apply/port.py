@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from kvmplan.address import Address
 from kvmplan.inventory import Claims, Inventory, LockInfo, Record, Wanted
 from kvmplan.kinds.verbs import Verb
+
+T = TypeVar("T")
 
 
 class HostError(Exception):
@@ -107,6 +109,10 @@ class Host(Reader, Protocol):
 
     def perform(self, verb: Verb, address: Address, arguments: Mapping[str, Any]) -> None:
         """Do one thing, and wait until it is so."""
+        ...
+
+    def attend(self, work: Callable[[], T], doing: str) -> T:
+        """Do several things in one go, and do not wait for them longer than the host lives."""
         ...
 
     def lock(self, stack_uid: str, operation: str, timeout: float) -> AbstractContextManager[Lock]:

@@ -112,6 +112,10 @@ class LibvirtHost:
             lambda: perform(self._connections.next(), verb, address, arguments),
         )
 
+    def attend(self, work: Callable[[], T], doing: str) -> T:
+        """Do several things in one go, and do not wait for them longer than the host lives."""
+        return attended(self._connections.alive, work, doing)
+
     def lock(self, stack_uid: str, operation: str, timeout: float) -> AbstractContextManager[Lock]:
         """Hold the stack's lock on this host. Entering raises `LockHeld` if another run has it."""
         self._need_secrets("taking the lock")

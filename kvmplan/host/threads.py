@@ -17,13 +17,16 @@ from kvmplan.apply.port import ConnectionLost
 T = TypeVar("T")
 
 _LOOK_SECONDS = 1.0
+SILENT = "the daemon does not answer any more"
 
 
 class _Job(Generic[T]):
     """A call that is made in another thread."""
 
-    def __init__(self, work: Callable[[], T]) -> None:
+    def __init__(self, work: Callable[[], T], *, attended: bool = False) -> None:
         self._work = work
+        self.is_attended = attended
+        self.is_given_up = False
         self._result: list[T] = []
         self._error: BaseException | None = None
         self._open = threading.Lock()
@@ -68,7 +71,9 @@ class _Helper:
     def _run(self) -> None:
         while True:
             job = self.jobs.get()
+            _HERE.job = job if job.is_attended else None
             job.make()
+            _HERE.job = None
             _IDLE.append(self)
             job.end()
             del job
@@ -78,9 +83,18 @@ _IDLE: list[_Helper] = []
 """Helpers without a call. One whose call hangs is never among them again."""
 
 
-def start(work: Callable[[], T]) -> _Job[T]:
+class _Here(threading.local):
+    """The attended job that this thread is making, if it is making one."""
+
+    job: _Job[Any] | None = None
+
+
+_HERE = _Here()
+
+
+def start(work: Callable[[], T], *, attended: bool = False) -> _Job[T]:
     """Begin a call in another thread."""
-    job = _Job(work)
+    job = _Job(work, attended=attended)
     try:
         helper = _IDLE.pop()
     except IndexError:
@@ -98,16 +112,25 @@ def side_by_side(works: Sequence[Callable[[], T]]) -> list[T]:
 
 
 def attended(alive: Callable[[], bool], work: Callable[[], T], doing: str) -> T:
-    """Make a call, and do not wait for it any longer than its connections live.
+    """Make a call, or several, and do not wait any longer than their connections live.
+
+    Calls inside of one that is attended already are attended with it: no thread is begun for them,
+    and once it was given up none of them is made any more.
 
     Raises:
         ConnectionLost: they are dead; whether the call had an effect is unknown.
     """
-    job = start(work)
+    outer = _HERE.job
+    if outer is not None:
+        if outer.is_given_up:
+            raise ConnectionLost(SILENT, doing=doing)
+        return work()
+    job = start(work, attended=True)
     while not job.wait(_LOOK_SECONDS):
         # A call that a dead connection does wake gets the time of one more look for its own error.
         if not alive() and not job.wait(_LOOK_SECONDS):
-            raise ConnectionLost("the daemon does not answer any more", doing=doing)
+            job.is_given_up = True
+            raise ConnectionLost(SILENT, doing=doing)
     return job.result()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from lxml import etree
@@ -83,6 +84,7 @@ def _patch(
     spots = {
         name: Spot(model, binding, element, context, (*at, name), behind | later(model, name))
         for name, binding in bindings(model).items()
+        if name in grouped or name in desired or name in _standing_in(model)
     }
     before = {
         name: spots[name].read(want)
@@ -99,6 +101,16 @@ def _patch(
             remove(element, loser)
     if cleared:
         _restore(spots, before, desired)
+
+
+@cache
+def _standing_in(model: type[Mapped]) -> frozenset[str]:
+    """The fields whose value may stand at another's node (``absent=``)."""
+    return frozenset(
+        name
+        for name, binding in bindings(model).items()
+        if isinstance(binding.place, Xml) and binding.place.absent is not None
+    )
 
 
 def _in_order(spots: Mapping[str, Spot], grouped: Mapping[str, list[Edit]]) -> list[str]:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from lxml import etree
 
@@ -30,6 +30,8 @@ from kvmplan.mapping.model import declared, walk
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.planner import Planned, Planner
 from kvmplan.spec.desired import Desired, Lifecycle, Reference, Resource, Stack
+
+T = TypeVar("T")
 
 STACK = "0d9f3c1e-6c1f-4c4f-9a53-0f6a8a3a2b11"
 FACTS = HostFacts(
@@ -111,6 +113,9 @@ class FakeHost:
         pass
 
     # -------------------------------------------------------------- writing
+
+    def attend(self, work: Callable[[], T], doing: str) -> T:
+        return work()
 
     def perform(self, verb: Verb, address: Address, arguments: Mapping[str, Any]) -> None:
         self.before(verb, address)
