@@ -88,6 +88,7 @@ class Judge:
         self._desired, self._inventories, self._births = desired, inventories, births
         self._options, self._created, self._found = options, created, found
         self._in_sync = in_sync
+        self._known: list[Address] = []
         self._skeleton: Callable[..., Any] = births.skeleton
         self.intents: dict[Address, Intent] = {}
         self.pending: list[Pending] = []
@@ -127,11 +128,10 @@ class Judge:
 
     def look_closer(self) -> None:
         """Compare what is known to be in sync, too: others may be in conflict with it."""
-        for address, resource in self._desired.resources.items():
-            inventory = self._inventories.get(address.host)
-            if address not in self.intents and inventory is not None:
-                intent = intend(resource, inventory, self._desired.stack.uid, self._births)
-                self.intents[address] = intent
+        for address in self._known:
+            resource, inventory = self._desired.resources[address], self._inventories[address.host]
+            intent = intend(resource, inventory, self._desired.stack.uid, self._births)
+            self.intents[address] = intent
 
     def _judge(self, address: Address, inventory: Inventory) -> Verdict:
         """What happens to one; what was in sync in an earlier run and is as it was, still is."""
@@ -143,6 +143,7 @@ class Judge:
         if digest is None:
             return self._weigh(address, inventory)
         if memory.knows(digest):
+            self._known.append(address)
             return Verdict(address, Action.NOOP, record=record)
         told = self._told
         verdict = self._weigh(address, inventory)
