@@ -107,7 +107,11 @@ class Execution:
 
     def give_up(self, change: Change, task: Task | None) -> None:
         """A change ends unfinished: leave the claims saying what is there."""
-        if self.lost or change.action not in (Action.CREATE, Action.REPLACE):
+        if self.lost:
+            return
+        if change.action is Action.UPDATE and task is None:
+            self._book.never_begun(change)
+        if change.action not in (Action.CREATE, Action.REPLACE):
             return
         if task is None:
             if change.action is Action.CREATE:

@@ -25,9 +25,10 @@ from kvmplan.apply.events import (
     StepStarted,
 )
 from kvmplan.mapping.impact import Impact
+from kvmplan.mapping.secrecy import Scrubber
 from kvmplan.plan.change import Action, Change, Reason
 from kvmplan.views.layout import Layout, plural
-from kvmplan.views.redact import Scrubber, scrubber
+from kvmplan.views.redact import scrubber
 from kvmplan.views.style import PLAIN, Meaning, Style, emit
 
 _ADDRESS_COLUMN = 36

@@ -26,11 +26,12 @@ from kvmplan.apply.events import (
     StepStarted,
 )
 from kvmplan.diagnostics import Diagnostic, Severity
+from kvmplan.mapping.secrecy import Scrubber
 from kvmplan.plan.change import Action, Change, Plan
 from kvmplan.views.apply_text import apply_last_line, done_words, utc_now
 from kvmplan.views.diagnostics import diagnostic_json
 from kvmplan.views.plan_text import by_danger, last_line
-from kvmplan.views.redact import Scrubber, scrubber
+from kvmplan.views.redact import scrubber
 from kvmplan.views.style import emit
 
 MODULE = "kvmplan.ui"
