@@ -131,5 +131,7 @@ def _touched(run: Run, address: str) -> Touched:
     from difflib import get_close_matches
 
     near = get_close_matches(address, [t.short for t in run.touched.values()], n=1)
-    remedy = f"did you mean '{near[0]}'?" if near else f"it: kvmplan show --before {run.head.run}"
+    remedy = (
+        f"did you mean '{near[0]}'?" if near else f"`kvmplan show --before {run.head.run}` lists it"
+    )
     raise fail("KVP622", f"run {run.head.run} did not touch {address}", remedy=remedy)
