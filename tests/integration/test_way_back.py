@@ -69,7 +69,8 @@ class Reader:
 def made(own_host: PrivateHost, tmp_path: Path) -> Stack:
     """A stack of the names that the page uses, on a host where nobody else has them."""
     stack = Stack(tmp_path, own_host, tag="lab")
-    stack.env = {"XDG_STATE_HOME": str(tmp_path / "state"), "VNC": FIRST}
+    homes = {f"XDG_{n}_HOME": str(tmp_path / "xdg" / n.lower()) for n in ("STATE", "CACHE")}
+    stack.env = {**homes, "VNC": FIRST}
     vnc = {"type": "vnc", "listen": "127.0.0.1", "port": "auto", "password": SecretRef("VNC")}
     web = idle_domain(
         firmware="uefi",
@@ -173,17 +174,18 @@ def test_the_page_brings_everything_back(made: Stack, reader: Reader, tmp_path: 
         made.apply()
         made.in_sync()
     made.destroy()
-    holds_no_canary(tmp_path / "state")
+    holds_no_canary(tmp_path / "xdg")
 
 
 def holds_no_canary(folder: Path) -> None:
-    """Journals and locks are there, for their owner alone, and hold no password."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    assert {path.parent.parent.name for path in files} == {"runs", "kvmplan"}
-    for path in [folder, *folder.rglob("*")]:
+    """Journals, locks and what is remembered are there, and hold no password."""
+    state = folder / "state"
+    for path in [state, *state.rglob("*")]:
         assert path.stat().st_mode & 0o077 == 0, path
-    texts = {path: path.read_text() for path in files}
-    assert any("<graphics type='vnc'" in text for text in texts.values())
-    for path, text in texts.items():
-        assert FIRST not in text, path
-        assert SECOND not in text, path
+    found = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    tops = {path.relative_to(folder).parts[:3] for path in found}
+    assert tops >= {("state", "kvmplan", "runs"), ("state", "kvmplan", "locks")}
+    assert any(b"<graphics type='vnc'" in content for content in found.values())
+    for path, content in found.items():
+        assert FIRST.encode() not in content, path
+        assert SECOND.encode() not in content, path
