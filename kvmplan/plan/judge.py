@@ -127,6 +127,8 @@ class Judge:
 
     def look_closer(self) -> None:
         """Compare what is known to be in sync, too: others may be in conflict with it."""
+        if self._in_sync is None:
+            return
         for address, resource in self._desired.resources.items():
             inventory = self._inventories.get(address.host)
             if address not in self.intents and inventory is not None:

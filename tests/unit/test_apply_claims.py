@@ -273,6 +273,17 @@ def test_claims_on_what_is_gone_are_dropped_even_where_nothing_else_is_to_do() -
     assert len(host.claim_writes) == writes, "an apply without anything to do writes nothing"
 
 
+def test_a_destroy_that_was_cut_is_finished_with_its_claims() -> None:
+    host = FakeHost()
+    run(LAB, host)
+    del host.things[short("domain.web")]
+    options = PlanOptions(destroy=True, allow_data_loss=("volume.*",))
+    plan = planned(desired(LAB), host, options=options)
+    assert [change.address.short for change in plan.plan.acting] == ["pool.vms", "volume.vms/a"]
+    apply(plan, {"local": host}, {}, lambda event: None)
+    assert not (host.claims and host.claims.entries)
+
+
 def test_a_volume_without_its_pool_keeps_its_claim_until_all_goes() -> None:
     host = FakeHost()
     run(LAB, host)
