@@ -120,7 +120,8 @@ class Claim:
     Attributes:
         address: ``KIND.NAME``, without the host (the record lives on it).
         key: uuid, or a volume's key: ours = claimed and the same key.
-        phase: ``creating`` while its creation may be cut, else ``done``.
+        phase: ``creating`` while its creation may be cut, ``changing`` while an update of what
+            carries no mark may be; else ``done``.
         born: what it was born from (a volume's format, backing, clone), compact JSON values.
         applied: the declared fields last applied, for kinds that carry no mark (pools, volumes).
         protect: `prevent_destroy`, kept so that it outlives its line in the spec.

@@ -14,14 +14,16 @@ _SUMMARIES = "KVMPLAN_TEST_SUMMARIES"
 
 
 def pytest_configure() -> None:
-    """Make the directories of the session's summaries and cache; workers inherit them."""
+    """Make the directories of the session's summaries, journals and cache; workers inherit them."""
     if _SUMMARIES not in os.environ:
-        os.environ[_SUMMARIES] = tempfile.mkdtemp(prefix="kvmplan-summaries-")
-        os.environ["XDG_CACHE_HOME"] = str(Path(os.environ[_SUMMARIES]) / "cache")
+        folder = Path(tempfile.mkdtemp(prefix="kvmplan-summaries-"))
+        os.environ[_SUMMARIES] = str(folder)
+        os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+        os.environ["XDG_STATE_HOME"] = str(folder / "state")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove it again, once no worker needs it."""
+    """Remove them again, once no worker needs them."""
     if not hasattr(config, "workerinput"):
         shutil.rmtree(os.environ.pop(_SUMMARIES), ignore_errors=True)
 

@@ -27,8 +27,10 @@ from kvmplan.apply.events import (
     Progress,
     StepFinished,
     StepStarted,
+    Warned,
 )
 from kvmplan.apply.execution import Execution
+from kvmplan.apply.journal import Journal, lost
 from kvmplan.apply.port import ConnectionLost, Host, HostError, Lock
 from kvmplan.apply.problems import AGAIN, LockLost, Stale, diagnostic, words
 from kvmplan.apply.schedule import Cause, Schedule, Track, Unit
@@ -67,6 +69,7 @@ def apply(
     fail_fast: bool = False,
     stop: threading.Event | None = None,
     origin: str = "",
+    journal: Journal | None = None,
     heartbeat: float = HEARTBEAT_SECONDS,
 ) -> ApplyFinished:
     """Carry out a plan.
@@ -80,6 +83,7 @@ def apply(
         fail_fast: begin nothing more after a failure.
         stop: begin nothing more once it is set; steps in flight are finished.
         origin: the git origin of the specs, to be remembered with the claims.
+        journal: keeps what is touched as it was before; one that cannot be written stops nothing.
         heartbeat: seconds between two `Progress` events.
 
     Returns:
@@ -90,7 +94,7 @@ def apply(
         Exception: what `emit` raised; nothing was begun after that.
     """
     stop = stop or threading.Event()
-    run = _Run(planned, hosts, locks, emit, fail_fast, stop, origin)
+    run = _Run(planned, hosts, locks, emit, fail_fast, stop, origin, journal)
     return run.run(parallelism, heartbeat)
 
 
@@ -106,8 +110,10 @@ class _Run:
         fail_fast: bool,
         stop: threading.Event,
         origin: str,
+        journal: Journal | None,
     ) -> None:
         self._plan, self._receiver = planned.plan, emit
+        self._journal, self._warned = journal, False
         self._fail_fast, self._stop = fail_fast, stop
         self._schedule = Schedule(self._plan.acting, stop.is_set)
         self._emitting = threading.Lock()
@@ -125,7 +131,8 @@ class _Run:
             site = Site(hosts[name], inventory, planned.births, self._plan.stack_uid)
             book = ClaimBook(site, self._plan.stack_name, origin)
             book.forget(gone)
-            self._executions[name] = Execution(site, planned.intents, locks.get(name), book)
+            lock = locks.get(name)
+            self._executions[name] = Execution(site, planned.intents, lock, book, journal)
 
     def run(self, parallelism: int, heartbeat: float) -> ApplyFinished:
         """From the first event to the last."""
@@ -321,6 +328,7 @@ class _Run:
             changed=done[Action.UPDATE],
             destroyed=done[Action.DELETE] + replaced,
             outcomes=tuple(rows),
+            run=self._journal.run if self._journal is not None else "",
         )
 
     # ------------------------------------------------------------------ events
@@ -328,13 +336,26 @@ class _Run:
     def _emit(self, event: Event) -> None:
         """Tell the receiver; one that breaks ends the run, after what is in flight."""
         with self._emitting:
+            warned = self._note(event)
             if self._broken is not None:
                 return
             try:
-                self._receiver(event)
+                for told in (*warned, event):
+                    self._receiver(told)
             except Exception as error:
                 self._broken = error
                 self._stop.set()
+
+    def _note(self, event: Event) -> tuple[Warned, ...]:
+        """Tell the journal; what is to be told when it cannot be written any more, once."""
+        if self._journal is None:
+            return ()
+        self._journal(event)
+        problem = self._journal.problem
+        if problem is None or self._warned:
+            return ()
+        self._warned = True
+        return (Warned(lost(problem)),)
 
     def _beat(self) -> None:
         """Say what has been running longest."""

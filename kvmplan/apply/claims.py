@@ -1,8 +1,9 @@
 """Claims while a plan is applied: never less on the host than what the stack owns there.
 
-Everything that will be made is claimed before the first step, with phase ``creating``; what is done
-becomes ``done``, what is gone is dropped. Each write holds all claims, so they are batched: at most
-one in a second, except where the next step relies on one (`ClaimBook.before`).
+Everything that will be made is claimed before the first step, with phase ``creating``; what keeps
+no mark and will be updated gets phase ``changing``. What is done becomes ``done``, what is gone is
+dropped. Each write holds all claims, so they are batched: at most one in a second, except where the
+next step relies on one (`ClaimBook.before`).
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from kvmplan.kinds.mark import applied_fields
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.document import parse
 from kvmplan.plan.change import Action, Change, Reason, Step
-from kvmplan.plan.intent import Intent
+from kvmplan.plan.intent import CHANGING, CREATING, Intent
 
-CREATING, DONE = "creating", "done"
+DONE = "done"
 SECONDS_BETWEEN_WRITES = 1.0
 OPENING = frozenset({Verb.START, Verb.ATTACH, Verb.UPDATE_DEVICE})
 """Verbs after which a guest may write into a volume that it could not write into before."""
@@ -57,7 +58,7 @@ class ClaimBook:
     # ------------------------------------------------------------------ the life of a plan
 
     def open(self, changes: Iterable[Change], intents: Mapping[Address, Intent]) -> None:
-        """Claim what the changes will make or adopt, before the first step.
+        """Claim what the changes will make, adopt or update, before the first step.
 
         Raises:
             HostError: the host did not take it; nothing may be done there.
@@ -70,6 +71,7 @@ class ClaimBook:
                 self._put(self._beginning(intent))
             elif change.reason is Reason.ADOPT and intent.record is not None:
                 self._put(self._owned(intent, intent.record, None))
+            self._begin_update(change)
         self._protect(intents)
         self.flush()
 
@@ -126,6 +128,12 @@ class ClaimBook:
         self._drop(change.address)
         self._settle()
 
+    def never_begun(self, change: Change) -> None:
+        """An update was left out: what was applied is still what is there."""
+        before = self._before.get(change.address.short)
+        if before is not None and change.reason is not Reason.ADOPT:
+            self._put(before)
+
     def never_made(self, change: Change) -> None:
         """A new object was not made: claims are again as they were, but for what was removed."""
         before = self._before.get(change.address.short)
@@ -139,6 +147,13 @@ class ClaimBook:
     def _beginning(self, intent: Intent) -> Claim:
         key, protect = self._site.uuid_for(intent), intent.resource.lifecycle.prevent_destroy
         return Claim(intent.address.short, key, CREATING, _wanted_born(intent), None, protect)
+
+    def _begin_update(self, change: Change) -> None:
+        """If it is cut, the next plan must not take what was done by then for another's work."""
+        claim = self._entries.get(change.address.short)
+        unmarked = change.address.kind in UNMARKED and change.action is Action.UPDATE
+        if unmarked and change.fields and claim is not None and claim.phase == DONE:
+            self._put(replace(claim, phase=CHANGING))
 
     def _owned(self, intent: Intent, record: Record, born: Mapping[str, Any] | None) -> Claim:
         unmarked = intent.address.kind in UNMARKED
@@ -156,7 +171,7 @@ class ClaimBook:
     def _born(self, intent: Intent) -> Mapping[str, Any] | None:
         """What is known of an older object's birth; None if nothing is."""
         claim = self._entries.get(intent.address.short)
-        return claim.born if claim is not None and claim.phase == DONE else None
+        return claim.born if claim is not None and claim.phase != CREATING else None
 
     def _protect(self, intents: Mapping[Address, Intent]) -> None:
         """Keep `prevent_destroy` as the specs say it now."""

@@ -87,13 +87,24 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Warned:
+    """Something is not as it should be, and stops nothing."""
+
+    diagnostic: Diagnostic
+
+
+@dataclass(frozen=True, slots=True)
 class ApplyFinished:
-    """All is over. Counts are of resources; `outcomes` names every acting address."""
+    """All is over. Counts are of resources; `outcomes` names every acting address.
+
+    `run`: the id under which the journal has what was there before; ``""`` if it has nothing.
+    """
 
     added: int
     changed: int
     destroyed: int
     outcomes: tuple[tuple[Address, Action, Outcome, str], ...]
+    run: str = ""
 
     @property
     def failed(self) -> int:
@@ -115,5 +126,6 @@ Event = (
     | ChangeFailed
     | ChangeSkipped
     | Progress
+    | Warned
     | ApplyFinished
 )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from kvmplan.address import Address, Kind
 from kvmplan.apply.claims import ClaimBook
+from kvmplan.apply.journal import Journal, secret_places
 from kvmplan.apply.port import HostError, Lock
 from kvmplan.apply.precondition import check
-from kvmplan.apply.problems import LockLost
+from kvmplan.apply.problems import LockLost, Stale
 from kvmplan.apply.site import Site
 from kvmplan.apply.verify import verify, verify_gone
 from kvmplan.apply.work import Task, Worker
+from kvmplan.inventory import Record
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.impact import Impact
 from kvmplan.plan.change import Action, Change, Step
@@ -32,9 +35,15 @@ class Execution:
     """
 
     def __init__(
-        self, site: Site, intents: Mapping[Address, Intent], lock: Lock | None, book: ClaimBook
+        self,
+        site: Site,
+        intents: Mapping[Address, Intent],
+        lock: Lock | None,
+        book: ClaimBook,
+        journal: Journal | None = None,
     ) -> None:
         self._site, self._intents, self._lock, self._book = site, intents, lock, book
+        self._journal = journal
         self._worker = Worker(site)
         book.before_writing = self._check_lock
         self._looked = float("-inf")
@@ -71,7 +80,21 @@ class Execution:
         """
         self._check_lock()
         intent = self._intents.get(change.address)
-        return Task(change, intent, check(self._site, change, intent))
+        found = check(self._site, change, intent)
+        if self._journal is not None and change.steps:
+            self._remember(self._journal, change, found)
+        return Task(change, intent, found)
+
+    def _remember(self, journal: Journal, change: Change, found: Record | None) -> None:
+        """Have on record what is about to be touched, as libvirt shows it without its secrets."""
+        left_out: tuple[str, ...] = ()
+        if found is not None and found.secure:
+            plain = self._site.host.record(change.address, brief=True)
+            if plain is None:
+                raise Stale("it is gone since it was planned")
+            left_out = secret_places(found.document, plain.document)
+            found = replace(found, document=plain.document, secure=False)
+        journal.before(change, found, left_out)
 
     def step(self, task: Task, step: Step) -> Impact | None:
         """Carry out one step; the fallback that was taken, if any. Raises what `Worker` raises."""
@@ -107,7 +130,11 @@ class Execution:
 
     def give_up(self, change: Change, task: Task | None) -> None:
         """A change ends unfinished: leave the claims saying what is there."""
-        if self.lost or change.action not in (Action.CREATE, Action.REPLACE):
+        if self.lost:
+            return
+        if change.action is Action.UPDATE and task is None:
+            self._book.never_begun(change)
+        if change.action not in (Action.CREATE, Action.REPLACE):
             return
         if task is None:
             if change.action is Action.CREATE:

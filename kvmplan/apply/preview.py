@@ -14,11 +14,12 @@ from kvmplan.apply.site import Site
 from kvmplan.kinds.mark import TAG
 from kvmplan.mapping.document import parse, serialise
 from kvmplan.mapping.paths import drop
+from kvmplan.mapping.secrecy import SENSITIVE
 from kvmplan.mapping.types import SecretText
 from kvmplan.plan.change import Action, Change
 from kvmplan.plan.intent import Intent
 
-MASK = SecretText("(sensitive)")
+MASK = SecretText(SENSITIVE)
 
 
 def preview(site: Site, change: Change, intent: Intent) -> tuple[str, str]:

@@ -22,6 +22,7 @@ from kvmplan.diagnostics import ExitCode, fail
 if TYPE_CHECKING:
     from kvmplan.address import Address
     from kvmplan.apply.events import ApplyFinished
+    from kvmplan.apply.journal import Journal
     from kvmplan.apply.port import Lock
     from kvmplan.cli.planfile import SavedPlan
     from kvmplan.cli.session import Session
@@ -166,6 +167,7 @@ def _locked(
     given: dict[str, Any],
     saved: SavedPlan | None,
 ) -> int:
+    from kvmplan.cli.journaling import journaled
     from kvmplan.cli.refresh import refresh_pools
 
     refresh_pools(session)
@@ -177,9 +179,10 @@ def _locked(
     if plan.refusals:
         _refuse(plan.refusals)
         return ExitCode.REFUSED
-    if plan.acting and saved is None and not given["auto_approve"] and not _approved(plan):
-        return ExitCode.ERROR
-    code = _execute(session, planned, locks, given)
+    with journaled(session, planned, "destroy" if destroy else "apply") as journal:
+        if plan.acting and saved is None and not given["auto_approve"] and not _approved(plan):
+            return ExitCode.ERROR
+        code = _execute(session, planned, locks, given, journal)
     return ExitCode.INCOMPLETE if stale and code == ExitCode.OK else code
 
 
@@ -205,7 +208,11 @@ def _approved(plan: Any) -> bool:
 
 
 def _execute(
-    session: Session, planned: Planned, locks: dict[str, Lock], given: dict[str, Any]
+    session: Session,
+    planned: Planned,
+    locks: dict[str, Lock],
+    given: dict[str, Any],
+    journal: Journal | None,
 ) -> int:
     from kvmplan.apply.applier import apply as run_plan
     from kvmplan.views.apply_text import ApplyText
@@ -223,6 +230,7 @@ def _execute(
             parallelism=given["parallelism"],
             fail_fast=given["fail_fast"],
             stop=interrupted.event,
+            journal=journal,
         )
     return interrupted.code or _code(finished)
 

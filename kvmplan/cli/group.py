@@ -12,7 +12,7 @@ COMMANDS = {
     "plan": ("plan", "Show what apply would do, and whom it disturbs."),
     "apply": ("apply", "Make the host what the specs say."),
     "destroy": ("apply", "Remove what the stack owns, nothing else."),
-    "show": ("show", "Show a saved plan, or one live object as a spec would say it."),
+    "show": ("show", "Show a saved plan, a live object, or how it was before a run."),
     "drift": ("status", "Show what was changed by hand."),
     "status": ("status", "Show what is in sync, drifted, pending, held, orphaned."),
     "orphans": ("status", "List what the stack owns and no spec names."),

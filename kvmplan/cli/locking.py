@@ -1,12 +1,18 @@
-"""The stack's lock, on every host of a session, taken in the order of their names."""
+"""The stack's lock, on every host of a session, taken in the order of their names.
+
+Runs on one machine meet at a lock of that machine first; the lock on the host is what counts.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kvmplan.diagnostics import ExitCode, fail
+from kvmplan.diagnostics import ExitCode, Failure, fail
 
 if TYPE_CHECKING:
     from kvmplan.apply.port import Lock
@@ -17,34 +23,78 @@ if TYPE_CHECKING:
 def locked(session: Session, timeout: float, operation: str) -> Iterator[dict[str, Lock]]:
     """Hold the lock on all hosts.
 
+    Args:
+        session: the specs and the hosts.
+        timeout: seconds to wait for another holder, all in all; 0: do not.
+        operation: what it is held for, in words.
+
     Raises:
         Failure: KVP401 and exit 4, somebody else holds it.
     """
     from kvmplan.apply.port import LockHeld
+    from kvmplan.cli.flock import HeldHere, held_here
 
     held: dict[str, Lock] = {}
+    deadline = time.monotonic() + timeout
     with ExitStack() as stack:
         for name in sorted(session.hosts):
             host = session.hosts[name]
             try:
-                with _translated_but(LockHeld, session, name):
-                    held[name] = stack.enter_context(
-                        host.lock(session.desired.stack.uid, operation, timeout)
-                    )
+                with _translated_but((LockHeld, HeldHere), session, name):
+                    file = _file(session, host.facts.uuid)
+                    if file is not None:
+                        here = held_here(file, _about(session, operation), _left(deadline))
+                        stack.enter_context(here)
+                    uid = session.desired.stack.uid
+                    held[name] = stack.enter_context(host.lock(uid, operation, _left(deadline)))
+            except HeldHere as error:
+                end = (
+                    f"end process {error.pid} if it hangs"
+                    if error.pid
+                    else "see who runs kvmplan here"
+                )
+                raise _locked_out(name, error, f", or {end}") from error
             except LockHeld as error:
-                raise fail(
-                    "KVP401",
-                    f"host '{name}' is {error}",
-                    remedy="wait, use --lock-timeout 5m, or, if its holder is gone for good, "
-                    f"`kvmplan force-unlock {error.holder.id}`",
-                    exit_code=ExitCode.LOCKED,
-                ) from error
+                unlock = f"`kvmplan force-unlock {error.holder.id}`"
+                gone = f", or, if its holder is gone for good, {unlock}"
+                raise _locked_out(name, error, gone) from error
         yield held
 
 
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
+
+
+def _locked_out(host: str, error: Exception, rest: str) -> Failure:
+    remedy = f"wait, use --lock-timeout 5m{rest}"
+    summary = f"host '{host}' is {error}"
+    return fail("KVP401", summary, remedy=remedy, exit_code=ExitCode.LOCKED)
+
+
+def _file(session: Session, host_uuid: str) -> Path | None:
+    """The file of this machine's lock; None where the user has no place for it."""
+    from kvmplan.cli.places import state_folder
+
+    try:
+        return state_folder() / "locks" / f"{session.desired.stack.uid}@{host_uuid}"
+    except OSError:
+        return None
+
+
+def _about(session: Session, operation: str) -> dict[str, str]:
+    """No flags: values of variables may be nobody's business."""
+    from kvmplan.apply.who import process
+
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    specs = str(session.path.resolve())
+    return {"who": process(), "operation": operation, "specs": specs, "since": since}
+
+
 @contextmanager
-def _translated_but(kept: type[Exception], session: Session, host: str) -> Iterator[None]:
-    """Translate what a host answers, but for one kind of error."""
+def _translated_but(
+    kept: tuple[type[Exception], ...], session: Session, host: str
+) -> Iterator[None]:
+    """Translate what a host answers, but for some kinds of errors."""
     from kvmplan.cli.session import translated
 
     caught: Exception | None = None

@@ -62,12 +62,10 @@ def forget(patterns: tuple[str, ...], **given: Any) -> None:
 @addresses
 def hold(patterns: tuple[str, ...], until: str | None, reason: str, **given: Any) -> None:
     """Make every run of every pipeline leave these objects alone. Kept on the host."""
-    import getpass
-    import socket
-
+    from kvmplan.apply.who import who
     from kvmplan.inventory import Claim, Hold
 
-    wanted = Hold(f"{getpass.getuser()}@{socket.gethostname()}", reason, _until(until))
+    wanted = Hold(who(), reason, _until(until))
 
     def keep(claim: Claim | None, record: Record, _: Inventory) -> Claim:
         return replace(claim or Claim(record.address.short, record.key), hold=wanted)

@@ -1,4 +1,4 @@
-"""``kvmplan show ADDRESS``: one live object as a spec would say it."""
+"""``kvmplan show``: a saved plan, one live object as a spec would say it, or how it was before."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("address", metavar="PLANFILE|ADDRESS")
+@click.argument("address", metavar="[PLANFILE|ADDRESS]", required=False)
+@click.option(
+    "--before",
+    metavar="RUN",
+    help="As it was before this run of yours; without an address, what the run touched.",
+)
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
@@ -29,14 +34,23 @@ if TYPE_CHECKING:
 @flags.spec_flags
 @flags.connect_flags
 @flags.color_flags
-def show(address: str, form: str, xml: bool, path: str | None, **given: Any) -> None:
-    """Show a saved plan, or one live object as a spec would say it."""
+def show(
+    address: str | None, before: str | None, form: str, xml: bool, path: str | None, **given: Any
+) -> None:
+    """Show a saved plan, one live object as a spec would say it, or how it was before a run."""
     from kvmplan.cli.plan import close, session_of
     from kvmplan.plan.saved import is_plan_file
     from kvmplan.views.show_text import show_text
     from kvmplan.views.style import emit
 
     output = choose(color=given["color"], no_color=given["no_color"], json=False, operation="show")
+    if before is not None:
+        from kvmplan.cli.before import show_before
+
+        show_before(before, address, form, {**given, "path": path})
+        return
+    if address is None:
+        raise click.UsageError("Missing argument 'PLANFILE|ADDRESS'.")
     if is_plan_file(Path(address)):
         _show_plan(Path(address), form)
         return

@@ -7,10 +7,7 @@ the clocks of two machines are never compared.
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
-import socket
 import threading
 import time
 import uuid
@@ -23,6 +20,7 @@ from typing import Any, Self
 import libvirt
 
 from kvmplan.apply.port import HostError, LockHeld
+from kvmplan.apply.who import process
 from kvmplan.host import secrets
 from kvmplan.host.connection import Connections
 from kvmplan.host.errors import translating
@@ -79,7 +77,7 @@ class HeldLock:
         self._info = LockInfo(
             id=str(uuid.uuid4()),
             stack_uid=stack_uid,
-            who=_who(),
+            who=process(),
             operation=operation,
             since=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -227,11 +225,3 @@ def _decode(secret: secrets.SecretHandle) -> LockInfo | None:
     except (ValueError, TypeError, KeyError):
         who, operation, since, beat = "unknown", "unreadable lock", "unknown", 0
     return LockInfo(secret.uuid, secret.usage[len(PREFIX) :], who, operation, since, beat)
-
-
-def _who() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()} pid {os.getpid()}"

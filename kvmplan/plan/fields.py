@@ -197,7 +197,7 @@ def _change(intent: Intent, path: Path, before: Any, after: Any, effect: Effect)
 def _is_drift(intent: Intent, path: Path, before: Any, after: Any) -> bool:
     """Whether the spec still says what was applied, and the host says something else."""
     applied = intent.applied
-    if applied is None or any(link.secret for link in chain(intent.model, path)):
+    if applied is None or intent.cut or any(link.secret for link in chain(intent.model, path)):
         return False
     past = at(applied, path)
     if past is None:

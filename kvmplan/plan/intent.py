@@ -30,6 +30,8 @@ Tree = dict[str, Any]
 STATES = {State.CRASHED: "stopped"}
 CREATING = "creating"
 """The phase of a claim until what it speaks of is whole."""
+CHANGING = "changing"
+"""The phase of a pool's or volume's claim while it is updated: `applied` is what was before."""
 ENFORCED = {"active": True}
 """The one standing default, of networks and pools."""
 
@@ -69,6 +71,13 @@ class Intent:
     def unfinished(self) -> bool:
         """Whether its creation was cut: what belongs to its birth is still wanted."""
         return self.ours and self.claim is not None and self.claim.phase == CREATING
+
+    @property
+    def cut(self) -> bool:
+        """Whether a change of it was cut: what differs now may be its own work, and no drift."""
+        if self.mark is not None:
+            return self.mark.unfinished
+        return self.ours and self.claim is not None and self.claim.phase == CHANGING
 
     @property
     def applied(self) -> Mapping[str, Any] | None:

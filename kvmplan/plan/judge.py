@@ -200,7 +200,7 @@ class Judge:
         if not record.persistent and address.kind in (Kind.DOMAIN, Kind.NETWORK):
             compared = replace(compared, notes=(*compared.notes, TRANSIENT))
             changes = True
-        if intent.mark is not None and intent.mark.unfinished and not changes:
+        if intent.cut and not changes:
             compared = replace(compared, notes=(*compared.notes, CUT))
             changes = True
         action = Action.UPDATE if changes else Action.NOOP

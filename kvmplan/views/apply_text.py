@@ -23,11 +23,14 @@ from kvmplan.apply.events import (
     Progress,
     StepFinished,
     StepStarted,
+    Warned,
 )
 from kvmplan.mapping.impact import Impact
+from kvmplan.mapping.secrecy import Scrubber
 from kvmplan.plan.change import Action, Change, Reason
+from kvmplan.views.diagnostics import diagnostic_text
 from kvmplan.views.layout import Layout, plural
-from kvmplan.views.redact import Scrubber, scrubber
+from kvmplan.views.redact import scrubber
 from kvmplan.views.style import PLAIN, Meaning, Style, emit
 
 _ADDRESS_COLUMN = 36
@@ -116,8 +119,11 @@ class ApplyText:
                 self._result("skipped", Meaning.WARNING, f"{address} ({self._because(because)})")
             case Progress():
                 self._heartbeat(event)
+            case Warned(problem):
+                emit(self._err, self._secrets.text(diagnostic_text(problem)))
             case ApplyFinished():
                 self._summary(event)
+                self._way_back(event)
             case _:
                 assert_never(event)
 
@@ -174,6 +180,11 @@ class ApplyText:
                 self._result(f"  {outcome:<7}", _OUTCOME_MEANING[outcome], text)
             self._indented(("Nothing was undone. Plan again to see what is left to do.",))
         emit(self._out, f"\n{self._style.paint(apply_last_line(event), Meaning.BOLD)}\n")
+
+    def _way_back(self, event: ApplyFinished) -> None:
+        """Where to find what was there before, for people; never on stdout."""
+        if event.run:
+            emit(self._err, f"As it was before this run: kvmplan show --before {event.run}\n")
 
 
 def _without(address: Address, text: str) -> str:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from kvmplan.mapping.impact import Impact, worst
+from kvmplan.mapping.secrecy import SENSITIVE, Scrubber
 from kvmplan.plan.change import Action, Change, FieldChange, Path, Reason
 from kvmplan.views.layout import Layout
-from kvmplan.views.redact import SENSITIVE, Scrubber, is_sensitive, sensitive_paths
+from kvmplan.views.redact import is_sensitive, sensitive_paths
 from kvmplan.views.style import Meaning, printable
 from kvmplan.views.values import Values
 

@@ -24,13 +24,15 @@ from kvmplan.apply.events import (
     Progress,
     StepFinished,
     StepStarted,
+    Warned,
 )
 from kvmplan.diagnostics import Diagnostic, Severity
+from kvmplan.mapping.secrecy import Scrubber
 from kvmplan.plan.change import Action, Change, Plan
 from kvmplan.views.apply_text import apply_last_line, done_words, utc_now
 from kvmplan.views.diagnostics import diagnostic_json
 from kvmplan.views.plan_text import by_danger, last_line
-from kvmplan.views.redact import Scrubber, scrubber
+from kvmplan.views.redact import scrubber
 from kvmplan.views.style import emit
 
 MODULE = "kvmplan.ui"
@@ -113,6 +115,8 @@ class EventStream:
                 self._hook("warn", said, "apply_skipped", change, because=str(because))
             case Progress():
                 self._progress(event)
+            case Warned(problem):
+                self.diagnostic(problem)
             case ApplyFinished():
                 self._summarised = True
                 counts = _counts(
@@ -124,7 +128,9 @@ class EventStream:
                     self._operation,
                 )
                 level = "error" if event.failed else "info"
-                self._write(level, apply_last_line(event), "change_summary", changes=counts)
+                run = {"run": event.run} if event.run else {}
+                said = apply_last_line(event)
+                self._write(level, said, "change_summary", changes=counts, **run)
             case _:
                 assert_never(event)
 

@@ -12,17 +12,11 @@ from typing import Any
 
 from kvmplan import __version__
 from kvmplan.address import Address
+from kvmplan.mapping.secrecy import SENSITIVE, Scrubber
 from kvmplan.plan.change import Change, FieldChange, Path, Pending, Plan, Step, Tree
 from kvmplan.views.diagnostics import diagnostic_json, sort_diagnostics
 from kvmplan.views.gitstate import GitState
-from kvmplan.views.redact import (
-    SENSITIVE,
-    Scrubber,
-    plain,
-    scrubber,
-    sensitive_map,
-    sensitive_paths,
-)
+from kvmplan.views.redact import plain, scrubber, sensitive_map, sensitive_paths
 
 FORMAT_VERSION = "1.0"
 

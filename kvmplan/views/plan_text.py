@@ -8,12 +8,13 @@ from dataclasses import replace
 from kvmplan import __version__
 from kvmplan.diagnostics import Severity
 from kvmplan.mapping.impact import Impact, worst
+from kvmplan.mapping.secrecy import Scrubber
 from kvmplan.plan.change import Action, Change, Guarded, Pending, Plan, Reason
 from kvmplan.views.change_text import change_head, change_lines
 from kvmplan.views.diagnostics import compact_lines, count_line, sort_diagnostics
 from kvmplan.views.gitstate import GitState
 from kvmplan.views.layout import Layout, plural
-from kvmplan.views.redact import Scrubber, scrubber, sensitive_paths
+from kvmplan.views.redact import scrubber, sensitive_paths
 from kvmplan.views.style import PLAIN, Meaning, Style, printable
 from kvmplan.views.values import Describe, Values, describe_field
 

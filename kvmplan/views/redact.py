@@ -7,16 +7,11 @@ text (notes, arguments, messages) is searched for those same values.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from kvmplan.mapping.secrecy import SENSITIVE, Scrubber, scrubber_of
 from kvmplan.plan.change import Action, Change, FieldChange, Path, Plan
-
-SENSITIVE = "(sensitive)"
-
-# Shorter values would blank out ordinary words of a sentence wherever they happen to occur.
-_SHORTEST = 4
 
 
 def is_sensitive(path: Path, paths: Iterable[Path]) -> bool:
@@ -109,38 +104,8 @@ def _field_secrets(fields: Iterable[FieldChange], paths: tuple[Path, ...]) -> It
         yield from _secrets_in(field.after, here, field.path)
 
 
-def _spellings(secret: str) -> Iterator[str]:
-    """A secret as it stands, and as XML would hold it in a text or in an attribute."""
-    yield secret
-    text = secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    yield text
-    yield text.replace('"', "&quot;")
-    yield text.replace('"', "&quot;").replace("'", "&apos;")
-
-
-@dataclass(frozen=True, slots=True)
-class Scrubber:
-    """Takes known secrets out of free text: the second net."""
-
-    secrets: tuple[str, ...] = ()
-
-    def text(self, text: str) -> str:
-        """`text` without any secret."""
-        for secret in self.secrets:
-            text = text.replace(secret, SENSITIVE)
-        return text
-
-    def tree(self, value: Any) -> Any:
-        """JSON types, every string of them without any secret."""
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, dict):
-            return {key: self.tree(member) for key, member in value.items()}
-        return [self.tree(item) for item in value] if isinstance(value, list) else value
-
-
 def scrubber(plan: Plan) -> Scrubber:
-    """Knows every secret of a plan; the longest first, so that none leaves a rest."""
+    """Knows every secret of a plan."""
     found: set[str] = set()
     by_address = {change.address: sensitive_paths(change) for change in plan.changes}
     for change in (*plan.changes, *plan.drift):
@@ -152,5 +117,4 @@ def scrubber(plan: Plan) -> Scrubber:
         found.update(_field_secrets(change.fields, paths))
     for pending in plan.pending:
         found.update(_field_secrets(pending.fields, by_address.get(pending.address, ())))
-    spelled = {form for secret in found for form in _spellings(secret) if len(form) >= _SHORTEST}
-    return Scrubber(tuple(sorted(spelled, key=lambda text: (-len(text), text))))
+    return scrubber_of(found)

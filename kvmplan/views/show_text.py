@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvmplan.address import Address
+from kvmplan.mapping.secrecy import SENSITIVE, redact_xml
 from kvmplan.plan.change import Path
 from kvmplan.views.layout import Layout
-from kvmplan.views.redact import SENSITIVE, children, is_sensitive
+from kvmplan.views.redact import children, is_sensitive
 from kvmplan.views.style import PLAIN, Meaning, Style, printable
 from kvmplan.views.values import Describe, Values, describe_field
 
@@ -23,10 +24,6 @@ _OTHER_TYPE = re.compile(
     r"(?i)true|false|null|~|[-+]?[0-9][0-9_]*(\.[0-9_]*)?(e[-+]?[0-9]+)?|[0-9]+(:[0-9]+)+"
     r"|0[xo].*|\.\w+|-+"
 )
-
-# libvirt leaves these out unless asked for them; a dump that was read in full must not show them.
-_XML_SECRET = re.compile(r"""(?i)(\b(?:passwd|password)\s*=\s*)("[^"]*"|'[^']*')""")
-_XML_OPTION = re.compile(r"(?i)(\bsecret,(?:[^\s\"'<>]*,)?data=)[^\s,\"'<>]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +64,6 @@ def show_text(
     if shown.xml is not None:
         lines += ["", *redact_xml(shown.xml).rstrip("\n").split("\n")]
     return "\n".join(lines) + "\n"
-
-
-def redact_xml(xml: str) -> str:
-    """A document without the passwords that libvirt puts into attributes and QEMU options."""
-    xml = _XML_SECRET.sub(rf"\1'{SENSITIVE}'", xml)
-    return _XML_OPTION.sub(rf"\1{SENSITIVE}", xml)
 
 
 def yaml_lines(value: Any, values: Values, path: Path, indent: int) -> list[str]:

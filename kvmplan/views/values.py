@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvmplan.address import Kind
+from kvmplan.mapping.secrecy import SENSITIVE
 from kvmplan.plan.change import FieldChange, Path
-from kvmplan.views.redact import SENSITIVE, children, is_secret, is_sensitive
+from kvmplan.views.redact import children, is_secret, is_sensitive
 from kvmplan.views.style import printable
 
 Describe = Callable[[Kind, Path, object], str]

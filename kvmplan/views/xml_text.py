@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from difflib import unified_diff
 
-from kvmplan.views.show_text import redact_xml
+from kvmplan.mapping.secrecy import redact_xml
 from kvmplan.views.style import PLAIN, Meaning, Style, printable
 
 _PAINT = {"+": Meaning.ADD, "-": Meaning.DELETE, "@": Meaning.DIM}

@@ -83,8 +83,7 @@ def world(conn: libvirt.virConnect, tag: str, uid: str) -> World:
             found[f"domain.{domain.name()}"] = _domain(domain)
     own, _, _ = claim_store.read(conn, uid)
     entries = own.entries if own else {}
-    # What was applied is only told apart from drift by it; a cut run leaves that as it was.
-    claims = {n: claim_store.encode_entry(replace(c, applied=None)) for n, c in entries.items()}
+    claims = {name: claim_store.encode_entry(claim) for name, claim in entries.items()}
     locks = [lock for lock in lock_store.held(conn) if lock.stack_uid == uid]
     return World(found, claims, len(locks))
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from kvmplan.cli.locking import locked
+from kvmplan.cli.session import open_session
 from tests.integration.support import Stack, connection, idle_domain, stack
 from tests.privatehost import PrivateHost
 
@@ -59,6 +61,32 @@ def test_two_at_once_and_one_of_them_waits(private_host: PrivateHost, tmp_path: 
             "Apply complete! Resources: 0 added, 0 changed, 0 destroyed.",
             "Apply complete! Resources: 25 added, 0 changed, 0 destroyed.",
         ]
+        made.in_sync()
+
+
+def test_whoever_is_locked_out_is_told_by_whom(private_host: PrivateHost, tmp_path: Path) -> None:
+    with stack(tmp_path, private_host) as made:
+        made.specs["domains"] = {made.tag: idle_domain()}
+        made.write()
+        uri, nowhere = private_host.uri, {"XDG_STATE_HOME": "/proc/nowhere"}
+        flags = {"connect": uri, "read_only": False, "on_unreachable": "fail"}
+        session = open_session(str(made.path), (), (), **flags)
+        try:
+            with locked(session, 0, "apply"):
+                here = made.apply(code=4)
+                assert f" pid {os.getpid()} since 20" in here.err
+                assert f"(apply of {made.path})" in here.err
+                assert f"end process {os.getpid()} if it hangs" in here.err
+                made.env |= nowhere
+                there = made.apply(code=4)
+                assert f" pid {os.getpid()} since 20" in there.err
+                assert "kvmplan force-unlock" in there.err
+        finally:
+            session.close()
+        done = made.apply()
+        assert "warning[KVP620]: the journal of this run cannot be written" in done.err
+        assert "/proc/nowhere" in done.err
+        assert "--before" not in done.err
         made.in_sync()
 
 

@@ -17,7 +17,7 @@ from kvmplan.inventory import Claims
 from kvmplan.kinds.verbs import Verb
 from kvmplan.plan.options import PlanOptions
 from kvmplan.spec.desired import Lifecycle
-from tests.unit.fakehost import FACTS, STACK, FakeHost, desired, planned
+from tests.unit.fakehost import FACTS, STACK, FakeHost, desired, planned, short
 
 Resources = dict[str, dict[str, Any]]
 LAB: Resources = {
@@ -133,6 +133,57 @@ def test_a_volume_whose_creation_was_cut_stays_torn() -> None:
     assert planned(desired(LAB), host).plan.acting == ()
 
 
+@pytest.mark.parametrize(
+    ("address", "first", "second"),
+    [
+        ("pool.vms", {"autostart": True}, {"autostart": False}),
+        ("volume.vms/a", {"capacity": "1GiB"}, {"capacity": "2GiB"}),
+    ],
+)
+def test_an_update_that_was_cut_is_nobody_s_drift(
+    address: str, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    host = FakeHost()
+    storage = {name: LAB[name] for name in ("pool.vms", "volume.vms/a")}
+    old, new = ({**storage, address: LAB[address] | more} for more in (first, second))
+    run(old, host)
+
+    def cut(verb: Verb, at: Address) -> None:
+        host.claims_refused = BROKEN
+
+    host.before = cut
+    with pytest.raises(Failure):
+        run(new, host)
+    assert host.claims is not None
+    assert host.claims.entries[address].phase == "changing"
+    host.before, host.claims_refused = lambda verb, at: None, None
+
+    reverted = PlanOptions(drift="keep", allow_data_loss=("volume.*",))
+    plan = planned(desired(old), host, options=reverted).plan
+    assert [(c.address.short, [f.drift for f in c.fields]) for c in plan.acting] == [
+        (address, [False])
+    ]
+    settling = planned(desired(new), host).plan.acting
+    assert [(c.address.short, c.fields, c.steps) for c in settling] == [(address, (), ())]
+    run(new, host)
+    assert host.claims.entries[address].phase == "done"
+    assert planned(desired(new), host).plan.acting == ()
+    (again,) = planned(desired(old), host).plan.acting
+    assert [field.drift for field in again.fields] == [False]
+
+
+def test_an_update_that_was_left_out_leaves_its_claim_alone() -> None:
+    host = FakeHost(facts=FACTS)
+    run({**LAB, "pool.vms": {"path": "/pools/vms", "autostart": True}}, host)
+    assert host.claims is not None
+    before = host.claims.entries["pool.vms"]
+    wanted = {**LAB, "pool.vms": {"path": "/pools/vms", "autostart": False}}
+    stale = planned(desired(wanted), host)
+    host.things[short("pool.vms")].autostart = False
+    apply(stale, {"local": host}, {}, lambda event: None)
+    assert host.claims.entries["pool.vms"] == before
+
+
 def test_what_could_not_be_made_is_not_claimed_in_the_end() -> None:
     host = FakeHost(refuse={(Verb.CREATE_VOLUME, "volume.vms/a"): BROKEN})
     run(LAB, host)
@@ -220,6 +271,17 @@ def test_claims_on_what_is_gone_are_dropped_even_where_nothing_else_is_to_do() -
     writes = len(host.claim_writes)
     run(left, host)
     assert len(host.claim_writes) == writes, "an apply without anything to do writes nothing"
+
+
+def test_a_destroy_that_was_cut_is_finished_with_its_claims() -> None:
+    host = FakeHost()
+    run(LAB, host)
+    del host.things[short("domain.web")]
+    options = PlanOptions(destroy=True, allow_data_loss=("volume.*",))
+    plan = planned(desired(LAB), host, options=options)
+    assert [change.address.short for change in plan.plan.acting] == ["pool.vms", "volume.vms/a"]
+    apply(plan, {"local": host}, {}, lambda event: None)
+    assert not (host.claims and host.claims.entries)
 
 
 def test_a_volume_without_its_pool_keeps_its_claim_until_all_goes() -> None:

@@ -15,11 +15,12 @@ from kvmplan.cli.git import git_state
 from kvmplan.host.finding import Finding
 from kvmplan.inventory import HostFacts
 from kvmplan.mapping.impact import Impact
+from kvmplan.mapping.secrecy import redact_xml
 from kvmplan.plan.change import Action, Change, Plan
 from kvmplan.views.doctor_text import doctor_text
 from kvmplan.views.gitstate import GitState
 from kvmplan.views.prompt import confirm
-from kvmplan.views.show_text import Shown, redact_xml, show_text, yaml_lines
+from kvmplan.views.show_text import Shown, show_text, yaml_lines
 from kvmplan.views.values import Values
 
 WEB = Address("kvm1", Kind.DOMAIN, "web")

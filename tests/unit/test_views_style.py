@@ -7,8 +7,9 @@ import io
 import pytest
 
 from kvmplan.address import Kind
+from kvmplan.mapping.secrecy import SENSITIVE
 from kvmplan.plan.change import FieldChange
-from kvmplan.views.redact import SENSITIVE, plain, sensitive_map
+from kvmplan.views.redact import plain, sensitive_map
 from kvmplan.views.style import ColorMode, Meaning, Style, emit, printable, style_for, wants_color
 from kvmplan.views.values import Values, shorten, text_change
 
