@@ -17,6 +17,7 @@ from pathlib import Path
 
 from kvmplan import __version__
 from kvmplan.address import parse_address
+from kvmplan.cli.places import cache_folder
 from kvmplan.plan.insync import SIZE, InSync, Outline
 
 LARGEST = 64 * 1024 * 1024
@@ -30,7 +31,7 @@ class Memory:
 
     def __init__(self, stack_uid: str, uris: Iterable[str]) -> None:
         name = blake2b("\n".join([stack_uid, *sorted(uris)]).encode(), digest_size=16).hexdigest()
-        self._file = _folder("in-sync") / name
+        self._file = _file("in-sync", name)
         content = _trusted(self._file)
         known = (content[n : n + SIZE] for n in range(0, len(content), SIZE))
         self.in_sync = InSync(_program(), known)
@@ -70,25 +71,30 @@ def remember(inputs: str, outline: Outline) -> None:
     }
     file = _outline_file(inputs)
     _write(file, json.dumps(content).encode())
+    if file is None:
+        return
     with contextlib.suppress(OSError):
         kept = sorted(file.parent.iterdir(), key=lambda one: one.stat().st_mtime_ns)
         for old in kept[:-OUTLINES]:
             old.unlink(missing_ok=True)
 
 
-def _outline_file(inputs: str) -> Path:
+def _outline_file(inputs: str) -> Path | None:
     name = blake2b(f"{inputs} {_program()}".encode(), digest_size=16).hexdigest()
-    return _folder("specs") / name
+    return _file("specs", name)
 
 
-def _folder(name: str) -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(cache) if cache.startswith("/") else Path("~/.cache").expanduser()
-    return root / "kvmplan" / name
+def _file(folder: str, name: str) -> Path | None:
+    """None where nobody knows the user's home."""
+    with contextlib.suppress(OSError):
+        return cache_folder() / folder / name
+    return None
 
 
-def _trusted(file: Path) -> bytes:
+def _trusted(file: Path | None) -> bytes:
     """The file's content if nobody but us can have written it, else nothing."""
+    if file is None:
+        return b""
     try:
         with file.open("rb") as opened:
             status = os.fstat(opened.fileno())
@@ -96,12 +102,14 @@ def _trusted(file: Path) -> bytes:
             if not ours or status.st_mode & 0o022 or status.st_size > LARGEST:
                 return b""
             return opened.read()
-    except (OSError, RuntimeError):
+    except OSError:
         return b""
 
 
-def _write(file: Path, content: bytes) -> None:
-    with contextlib.suppress(OSError, RuntimeError):
+def _write(file: Path | None, content: bytes) -> None:
+    if file is None:
+        return
+    with contextlib.suppress(OSError):
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=file.parent)
         try:

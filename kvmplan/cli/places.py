@@ -12,12 +12,21 @@ def state_folder() -> Path:
     Raises:
         OSError: nobody knows where the user's home is.
     """
-    given = os.environ.get("XDG_STATE_HOME", "")
+    return _folder("XDG_STATE_HOME", ".local/state")
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/kvmplan``, by default ``~/.cache/kvmplan``. Raises as above."""
+    return _folder("XDG_CACHE_HOME", ".cache")
+
+
+def _folder(variable: str, usual: str) -> Path:
+    given = os.environ.get(variable, "")
     # The standard has relative paths ignored.
     if Path(given).is_absolute():
         return Path(given) / "kvmplan"
     try:
-        return Path.home() / ".local" / "state" / "kvmplan"
+        return Path.home() / usual / "kvmplan"
     except RuntimeError as error:
         raise OSError(str(error)) from error
 
