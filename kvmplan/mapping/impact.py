@@ -22,7 +22,10 @@ class Impact(StrEnum):
     @property
     def danger(self) -> int:
         """0 is harmless; higher is worse."""
-        return list(Impact).index(self)
+        return _DANGERS[self]
+
+
+_DANGERS = {impact: danger for danger, impact in enumerate(Impact)}
 
 
 def worst(impacts: list[Impact]) -> Impact:

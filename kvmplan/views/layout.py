@@ -34,8 +34,11 @@ class Layout:
 
     def wrap(self, text: str, indent: int, hanging: int | None = None) -> list[str]:
         """`text` in lines of at most `width`; words are never cut."""
+        text = printable(text)
+        if text and len(text) + indent <= self.width and text == " ".join(text.split()):
+            return [" " * indent + text]
         return textwrap.wrap(
-            printable(text),
+            text,
             self.width,
             initial_indent=" " * indent,
             subsequent_indent=" " * (indent if hanging is None else hanging),

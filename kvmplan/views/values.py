@@ -32,6 +32,8 @@ def describe_field(kind: Kind, path: Path, value: object) -> str:
 
 def shorten(text: str) -> str:
     """One printable line: the first line of a long text and how much more there is."""
+    if len(text) <= _LONGEST and text.isprintable():
+        return text
     lines = text.splitlines()
     if len(lines) > 1:
         return f"{_cut(lines[0])} … ({len(lines)} lines)"
