@@ -37,6 +37,8 @@ class Record:
         document: the persistent XML (``INACTIVE``); a volume's only XML.
         running: the running XML of an active domain or network, else None.
         reason: why it is in this state where that matters (``ioerror``, ``user``, …), else "".
+        saved: the running XML inside the managed save image of a domain that has one: its next
+            start goes on with that.
         secure: whether `document` was read with its secrets.
     """
 
@@ -49,6 +51,7 @@ class Record:
     persistent: bool = True
     autostart: bool = False
     managed_save: bool = False
+    saved: str | None = None
     secure: bool = False
 
     @property
@@ -87,6 +90,9 @@ class HostFacts:
 
 FORGOTTEN = "forgotten"
 """The phase of a claim that was given up: a tombstone, so that a mark does not bring it back."""
+RESTARTING = "restarting"
+"""The phase of a claim while its guest is down for a restart: a run that is cut there leaves a
+guest that the next one starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +127,13 @@ class Claim:
         address: ``KIND.NAME``, without the host (the record lives on it).
         key: uuid, or a volume's key: ours = claimed and the same key.
         phase: ``creating`` while its creation may be cut, ``changing`` while an update of what
-            carries no mark may be; else ``done``.
+            carries no mark may be, ``restarting`` while its guest is down for a restart; else
+            ``done``.
         born: what it was born from (a volume's format, backing, clone), compact JSON values.
         applied: the declared fields last applied, for kinds that carry no mark (pools, volumes).
         protect: `prevent_destroy`, kept so that it outlives its line in the spec.
         hold: that every run leaves it alone, by whom and why.
+        waiting: field (``vcpus.maximum``) -> since when it waits for a restart, ISO 8601, UTC.
     """
 
     address: str
@@ -135,6 +143,7 @@ class Claim:
     applied: Mapping[str, Any] | None = None
     protect: bool = False
     hold: Hold | None = None
+    waiting: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

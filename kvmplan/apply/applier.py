@@ -32,31 +32,32 @@ from kvmplan.apply.events import (
 from kvmplan.apply.execution import Execution
 from kvmplan.apply.journal import Journal, lost
 from kvmplan.apply.port import ConnectionLost, Host, HostError, Lock
-from kvmplan.apply.problems import AGAIN, LockLost, Stale, diagnostic, words
+from kvmplan.apply.problems import (
+    AGAIN,
+    Busy,
+    LockLost,
+    NotRestarted,
+    Stale,
+    diagnostic,
+    words,
+)
 from kvmplan.apply.schedule import Cause, Schedule, Track, Unit
 from kvmplan.apply.site import Site
+from kvmplan.apply.waits import Waits, waits_for
 from kvmplan.apply.work import Task
 from kvmplan.diagnostics import Diagnostic, ExitCode, Failure, Severity
-from kvmplan.kinds.verbs import Verb
-from kvmplan.plan.change import Action, Change
+from kvmplan.plan.change import Change
 
 if TYPE_CHECKING:
     from kvmplan.plan.planner import Planned
 
-HEARTBEAT_SECONDS = 30.0
+HEARTBEAT_SECONDS, JOB_TIMEOUT_SECONDS = 30.0, 300.0
 SECONDS_WITHOUT_A_LOOK = 0.1
 """How long a signal may wait: the kernel can hand it to any thread, Python handles it in the main
 one, and a thread that waits for a lock does not wake for what another one was handed."""
 
 INTERRUPTED = "interrupted"
 FIRST_FAILURE = "stopped after the first failure"
-
-WAITING = {
-    Verb.SHUTDOWN: "guest-shutdown",
-    Verb.DETACH: "guest-unplug",
-    Verb.CLONE_VOLUME: "copy",
-}
-"""What a step that takes long waits for; of other verbs, libvirt."""
 
 
 def apply(
@@ -71,6 +72,7 @@ def apply(
     origin: str = "",
     journal: Journal | None = None,
     heartbeat: float = HEARTBEAT_SECONDS,
+    job_timeout: float = JOB_TIMEOUT_SECONDS,
 ) -> ApplyFinished:
     """Carry out a plan.
 
@@ -85,6 +87,7 @@ def apply(
         origin: the git origin of the specs, to be remembered with the claims.
         journal: keeps what is touched as it was before; one that cannot be written stops nothing.
         heartbeat: seconds between two `Progress` events.
+        job_timeout: seconds that each step waits for jobs of others on its object.
 
     Returns:
         What became of every acting resource, in the plan's order.
@@ -94,7 +97,7 @@ def apply(
         Exception: what `emit` raised; nothing was begun after that.
     """
     stop = stop or threading.Event()
-    run = _Run(planned, hosts, locks, emit, fail_fast, stop, origin, journal)
+    run = _Run(planned, hosts, locks, emit, fail_fast, stop, origin, journal, job_timeout)
     return run.run(parallelism, heartbeat)
 
 
@@ -111,6 +114,7 @@ class _Run:
         stop: threading.Event,
         origin: str,
         journal: Journal | None,
+        job_timeout: float,
     ) -> None:
         self._plan, self._receiver = planned.plan, emit
         self._journal, self._warned = journal, False
@@ -123,6 +127,7 @@ class _Run:
         self._tasks: dict[Address, Task] = {}
         self._began: dict[Address, float] = {}
         self._busy: dict[int, tuple[Unit, float]] = {}
+        self._waits = Waits(job_timeout)
         self._executions: dict[str, Execution] = {}
         for name, inventory in planned.inventories.items():
             gone = vanished(inventory, planned.intents, destroy=self._plan.destroy)
@@ -131,6 +136,7 @@ class _Run:
             site = Site(hosts[name], inventory, planned.births, self._plan.stack_uid)
             book = ClaimBook(site, self._plan.stack_name, origin)
             book.forget(gone)
+            book.learn(self._plan)
             lock = locks.get(name)
             self._executions[name] = Execution(site, planned.intents, lock, book, journal)
 
@@ -145,7 +151,8 @@ class _Run:
         finally:
             self._left_out(self._schedule.halt(INTERRUPTED))
             unwritten = self._close()
-        finished = self._finished()
+        run = self._journal.run if self._journal is not None else ""
+        finished = ApplyFinished.of(self._plan, self._outcomes, run)
         self._emit(finished)
         if self._broken is not None:
             raise self._broken
@@ -163,7 +170,9 @@ class _Run:
             first = tracks[0].change
             self._fail_change(first, error)
             self._left_out(
-                t for t in self._schedule.halt(first.address, name) if t.change is not first
+                t
+                for t in self._schedule.halt(first.address, lambda it: it.address.host == name)
+                if t.change is not first
             )
 
     def _close(self) -> list[Diagnostic]:
@@ -218,14 +227,37 @@ class _Run:
                 self._busy[unit.id] = (unit, time.monotonic())
             try:
                 execution = self._executions[host]
-                notes = execution.attend(partial(self._carry_out, unit), unit.track.change.address)
+                notes = execution.attend(partial(self._attempt, unit), unit.track.change.address)
             except Exception as error:
                 self._failed(unit, error)
             else:
-                self._done(unit, notes)
+                if notes is not None:
+                    self._done(unit, notes)
             finally:
                 with self._guard:
                     del self._busy[unit.id]
+
+    def _attempt(self, unit: Unit) -> tuple[str, ...] | None:
+        """Carry out one step; None if it was put off, because others work on what it changes."""
+        return None if self._is_busy(unit) else self._carry_out(unit)
+
+    def _is_busy(self, unit: Unit) -> bool:
+        """Look whether others work on what a step changes; if so, put it off.
+
+        Raises:
+            Busy: that takes too long.
+            HostError: the host did not answer.
+        """
+        change = unit.track.change
+        jobs = self._executions[change.address.host].jobs(change, unit.step)
+        wait, is_new = self._waits.look(unit, jobs)
+        if wait is None:
+            return False
+        if is_new:
+            self._progress(unit, 0.0, wait.what)
+        if self._schedule.put_off(unit, wait.again):
+            self._left_out([unit.track])
+        return True
 
     def _carry_out(self, unit: Unit) -> tuple[str, ...]:
         """One step, with what belongs before the first and behind the last one of its change."""
@@ -256,13 +288,22 @@ class _Run:
         change = unit.track.change
         execution = self._executions[change.address.host]
         execution.lost |= isinstance(error, ConnectionLost | LockLost)
-        ended = self._schedule.fail(unit, change.address)
+        ended: list[Track] = []
+        if isinstance(error, NotRestarted):
+            # First of all: once this change has ended, the next restart begins.
+            why = f"no further restarts after the one of {self._named(change.address)}"
+            ended += self._schedule.halt(why, lambda it: it.restarts and it is not change)
+        ended += self._schedule.fail(unit, change.address)
         if isinstance(error, Stale) and unit.is_first:
             self._skip(change, f"stale: {error}")
+        elif isinstance(error, Busy) and unit.is_first:
+            self._skip(change, str(error))
         else:
             self._fail_change(change, error)
         if execution.lost:
-            ended += self._schedule.halt(change.address, change.address.host)
+            ended += self._schedule.halt(
+                change.address, lambda it: it.address.host == change.address.host
+            )
         elif self._fail_fast:
             ended += self._schedule.halt(FIRST_FAILURE)
         self._left_out(ended)
@@ -306,7 +347,10 @@ class _Run:
         """A cause in words; an address with its host only where there are several."""
         if not isinstance(cause, Address):
             return cause
-        return f"after {cause if len(self._plan.hosts) > 1 else cause.short}"
+        return f"after {self._named(cause)}"
+
+    def _named(self, address: Address) -> str:
+        return str(address) if len(self._plan.hosts) > 1 else address.short
 
     def _give_up(self, change: Change) -> None:
         self._executions[change.address.host].give_up(change, self._tasks.get(change.address))
@@ -314,22 +358,6 @@ class _Run:
     def _seconds(self, change: Change) -> float:
         began = self._began.get(change.address)
         return 0.0 if began is None else time.monotonic() - began
-
-    def _finished(self) -> ApplyFinished:
-        rows = []
-        done: dict[Action, int] = dict.fromkeys(Action, 0)
-        for change in self._plan.acting:
-            outcome, why = self._outcomes[change.address]
-            rows.append((change.address, change.action, outcome, why))
-            done[change.action] += outcome is Outcome.DONE
-        replaced = done[Action.REPLACE]
-        return ApplyFinished(
-            added=done[Action.CREATE] + replaced,
-            changed=done[Action.UPDATE],
-            destroyed=done[Action.DELETE] + replaced,
-            outcomes=tuple(rows),
-            run=self._journal.run if self._journal is not None else "",
-        )
 
     # ------------------------------------------------------------------ events
 
@@ -358,13 +386,15 @@ class _Run:
         return (Warned(lost(problem)),)
 
     def _beat(self) -> None:
-        """Say what has been running longest."""
+        """Say what has been running or waiting longest."""
         with self._guard:
-            busy = list(self._busy.values())
-        if not busy:
+            entries = [(since, unit, "") for unit, since in self._busy.values()]
+        entries += [(wait.since, wait.unit, wait.what) for wait in self._waits.all]
+        if not entries:
             return
-        unit, since = min(busy, key=lambda entry: entry[1])
-        waiting = WAITING.get(unit.step.verb, "libvirt") if unit.step else "libvirt"
-        seconds, address = time.monotonic() - since, unit.track.change.address
+        since, unit, what = min(entries, key=lambda entry: entry[0])
+        self._progress(unit, time.monotonic() - since, what or waits_for(unit))
+
+    def _progress(self, unit: Unit, seconds: float, waiting: str) -> None:
         done, total = len(self._outcomes), len(self._schedule.tracks)
-        self._emit(Progress(address, seconds, waiting, done, total))
+        self._emit(Progress(unit.track.change.address, seconds, waiting, done, total))

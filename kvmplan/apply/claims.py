@@ -17,11 +17,11 @@ from typing import Any
 from kvmplan.address import Address, Kind, parse_address
 from kvmplan.apply.port import Host
 from kvmplan.apply.site import Site
-from kvmplan.inventory import Claim, Claims, Inventory, Record
+from kvmplan.inventory import RESTARTING, Claim, Claims, Inventory, Record, State
 from kvmplan.kinds.mark import applied_fields
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.document import parse
-from kvmplan.plan.change import Action, Change, Reason, Step
+from kvmplan.plan.change import Action, Change, Plan, Reason, Step
 from kvmplan.plan.intent import CHANGING, CREATING, Intent
 
 DONE = "done"
@@ -50,6 +50,7 @@ class ClaimBook:
         self._entries: dict[str, Claim] = dict(self._before)
         self._active = site.inventory.facts.has_secrets
         self.before_writing: Callable[[], None] = _nothing
+        self._moment, self._pending = "", dict[Address, frozenset[str]]()
         self._version = self._written = 0
         self._guard = threading.Lock()
         self._writing = threading.Lock()
@@ -73,7 +74,15 @@ class ClaimBook:
                 self._put(self._owned(intent, intent.record, None))
             self._begin_update(change)
         self._protect(intents)
+        self._came_back()
         self.flush()
+
+    def learn(self, plan: Plan) -> None:
+        """What the plan knows of restarts: when it was made, and what waited for one then."""
+        self._moment = plan.created
+        for item in plan.pending:
+            if not item.waiting:
+                self._pending[item.address] = frozenset(field.name for field in item.fields)
 
     def forget(self, claims: Iterable[Claim]) -> None:
         """Drop claims on what is not there; they are written with the next ones, or at the end."""
@@ -84,11 +93,35 @@ class ClaimBook:
         """Write what is not written yet. Raises HostError."""
         self.flush()
 
-    def done(self, change: Change, intent: Intent, record: Record) -> None:
-        """A created or updated object is as wanted."""
+    def done(
+        self, change: Change, intent: Intent, record: Record, waiting: Iterable[str] = ()
+    ) -> None:
+        """A created or updated object is as wanted; `waiting` fields wait for a restart."""
         born = None if change.action in (Action.CREATE, Action.REPLACE) else self._born(intent)
-        self._put(self._owned(intent, record, born))
+        owned = self._owned(intent, record, born)
+        self._put(replace(owned, waiting=self._since(intent.address, waiting)))
         self._settle()
+
+    def _since(self, address: Address, waiting: Iterable[str]) -> dict[str, str]:
+        """Since when fields wait for a restart: as was noted when they were planned, else now."""
+        claim = self._before.get(address.short)
+        noted = claim.waiting if claim is not None else {}
+        known = self._pending.get(address, frozenset())
+        return {
+            name: noted[name] if name in known and name in noted else self._moment
+            for name in sorted(waiting)
+        }
+
+    def restarting(self, address: Address) -> None:
+        """A guest is about to go down, to be started again: a crash must not leave it down.
+
+        Raises:
+            HostError: the host did not take it.
+        """
+        claim = self._entries.get(address.short)
+        if claim is not None:
+            self._put(replace(claim, phase=RESTARTING))
+            self.flush()
 
     def exists(self, intent: Intent, record: Record) -> None:
         """A new object is there, although the rest of its change failed.
@@ -182,6 +215,15 @@ class ClaimBook:
             protect = intent.resource.lifecycle.prevent_destroy
             if claim.protect != protect:
                 self._put(replace(claim, protect=protect))
+
+    def _came_back(self) -> None:
+        """Forget restarts that were cut and whose guests somebody has started since."""
+        for claim in tuple(self._entries.values()):
+            if claim.phase == RESTARTING:
+                address = parse_address(claim.address, self._site.inventory.host)
+                record = self._site.inventory.record(address)
+                if record is not None and record.state is State.RUNNING:
+                    self._put(replace(claim, phase=DONE))
 
     # ------------------------------------------------------------------ writing
 

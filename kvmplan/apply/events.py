@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -77,7 +78,7 @@ class ChangeSkipped:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A heartbeat, at most one in 30 seconds: what is running longest and what it waits for."""
+    """What waits longest and for what: a heartbeat in 30 seconds, and when a busy one is met."""
 
     address: Address
     seconds: float
@@ -105,6 +106,26 @@ class ApplyFinished:
     destroyed: int
     outcomes: tuple[tuple[Address, Action, Outcome, str], ...]
     run: str = ""
+
+    @classmethod
+    def of(
+        cls, plan: Plan, outcomes: Mapping[Address, tuple[Outcome, str]], run: str = ""
+    ) -> ApplyFinished:
+        """The end of a plan, from what became of each acting resource and why."""
+        rows = []
+        done: dict[Action, int] = dict.fromkeys(Action, 0)
+        for change in plan.acting:
+            outcome, why = outcomes[change.address]
+            rows.append((change.address, change.action, outcome, why))
+            done[change.action] += outcome is Outcome.DONE
+        replaced = done[Action.REPLACE]
+        return cls(
+            added=done[Action.CREATE] + replaced,
+            changed=done[Action.UPDATE],
+            destroyed=done[Action.DELETE] + replaced,
+            outcomes=tuple(rows),
+            run=run,
+        )
 
     @property
     def failed(self) -> int:

@@ -10,13 +10,13 @@ from typing import TypeVar
 from kvmplan.address import Address, Kind
 from kvmplan.apply.claims import ClaimBook
 from kvmplan.apply.journal import Journal, secret_places
-from kvmplan.apply.port import HostError, Lock
+from kvmplan.apply.port import ConnectionLost, HostError, Lock
 from kvmplan.apply.precondition import check
-from kvmplan.apply.problems import LockLost, Stale
+from kvmplan.apply.problems import LockLost, Stale, not_restarted
 from kvmplan.apply.site import Site
-from kvmplan.apply.verify import verify, verify_gone
-from kvmplan.apply.work import Task, Worker
-from kvmplan.inventory import Record
+from kvmplan.apply.verify import look, verify, verify_gone
+from kvmplan.apply.work import Task, Worker, has_agent
+from kvmplan.inventory import Record, State
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.impact import Impact
 from kvmplan.plan.change import Action, Change, Step
@@ -25,6 +25,7 @@ from kvmplan.plan.intent import Intent
 T = TypeVar("T")
 
 SECONDS_A_LOOK_HOLDS = 0.1
+NOT_NEEDED = "not restarted: somebody else has done that, or shut it down, meanwhile"
 
 
 class Execution:
@@ -104,10 +105,43 @@ class Execution:
         if step.verb is Verb.DEFINE and not task.creates and step.address.kind is Kind.DOMAIN:
             # An older guest gets a volume of this run: that it is whole must be known from now on.
             self._book.flush()
-        fallback = self._worker.carry_out(task, step)
+        restarts = step.impact is Impact.RESTART
+        if restarts and step.verb is Verb.SHUTDOWN:
+            self._before_restart(task)
+        try:
+            fallback = self._worker.carry_out(task, step)
+        except ConnectionLost:
+            raise
+        except HostError as error:
+            raise not_restarted(step.verb, error) if restarts else error from error
         if task.change.action is Action.REPLACE and task.removed and not task.made:
             self._book.begin_again(task.wanted)
         return fallback
+
+    def _before_restart(self, task: Task) -> None:
+        """Look whether a restart is still needed, and note on the host that the guest goes down.
+
+        Raises:
+            Stale: the guest can neither be asked to shut down, nor is it off.
+        """
+        found = look(self._site, task.change, task.wanted)
+        if found is not None and found.record.state is State.RUNNING and found.restart:
+            task.has_agent = has_agent(found.record)
+            self._book.restarting(task.change.address)
+        elif found is None or (found.record.active and found.restart):
+            raise Stale("its guest is not running any more")
+        else:
+            task.needs_no_restart = True
+            task.notes.append(NOT_NEEDED)
+
+    def jobs(self, change: Change, step: Step | None) -> tuple[str, ...]:
+        """What else is at work on what a step changes. Raises HostError."""
+        address = change.address
+        if step is not None and step.verb is Verb.RESIZE_DISK:
+            address = Address(address.host, Kind.DOMAIN, step.arguments["domain"])
+        guest = address.kind is Kind.DOMAIN and change.action is not Action.CREATE
+        written = step is not None and step.verb in (Verb.RESIZE_VOLUME, Verb.DELETE_VOLUME)
+        return self._site.host.jobs(address) if guest or written else ()
 
     def end(self, task: Task) -> tuple[str, ...]:
         """Verify a change whose steps are done, and claim accordingly.
@@ -124,9 +158,9 @@ class Execution:
             verify_gone(self._site, change)
             self._book.gone(change)
             return ()
-        record, notes = verify(self._site, change, task.wanted)
-        self._book.done(change, task.wanted, record)
-        return (*task.notes, *notes)
+        verified = verify(self._site, change, task.wanted)
+        self._book.done(change, task.wanted, verified.record, verified.restart)
+        return (*task.notes, *verified.notes)
 
     def give_up(self, change: Change, task: Task | None) -> None:
         """A change ends unfinished: leave the claims saying what is there."""
@@ -134,6 +168,8 @@ class Execution:
             return
         if change.action is Action.UPDATE and task is None:
             self._book.never_begun(change)
+        if task is not None and change.restarts:
+            self._runs_on(task)
         if change.action not in (Action.CREATE, Action.REPLACE):
             return
         if task is None:
@@ -150,6 +186,15 @@ class Execution:
             self._book.never_made(change)
         elif task.made:
             self._book.exists(task.wanted, record)
+
+    def _runs_on(self, task: Task) -> None:
+        """A guest was not restarted: if it is up, it is done but for what waits for its restart."""
+        try:
+            found = look(self._site, task.change, task.wanted)
+        except HostError:
+            return
+        if found is not None and found.record.active:
+            self._book.done(task.change, task.wanted, found.record, found.restart)
 
     def _check_lock(self) -> None:
         """Before every write; those of one moment share a look.

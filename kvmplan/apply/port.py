@@ -82,6 +82,14 @@ class Reader(Protocol):
         """
         ...
 
+    def jobs(self, address: Address) -> tuple[str, ...]:
+        """What is at work on a domain right now, or writes to a volume, in words.
+
+        Block jobs, backups, migrations, snapshots, saves. Empty: nothing, or there is no such
+        object, or it is of another kind.
+        """
+        ...
+
     def locks(self) -> tuple[LockInfo, ...]:
         """The locks held on this host, of any stack."""
         ...

@@ -8,6 +8,7 @@ from typing import Any
 from kvmplan.apply.port import ConnectionLost, HostError, TimedOut
 from kvmplan.diagnostics import Diagnostic, Severity
 from kvmplan.kinds.skeletons import TemplateError
+from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.types import SecretText
 from kvmplan.plan.change import Change
 
@@ -24,6 +25,38 @@ class Invalid(Exception):
 
 class NotAsWanted(Exception):
     """After all steps the object is not as it was wanted. The message says how."""
+
+
+class Busy(Exception):
+    """Something else works on the object, longer than the run waits for. The message says what."""
+
+
+class NotRestarted(Exception):
+    """A guest did not go down, or did not come back. The message says which, and what it is now."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        self.remedy = remedy
+        super().__init__(message)
+
+
+def not_restarted(verb: Verb, error: HostError) -> NotRestarted:
+    """What a restart that stopped in one of its steps says."""
+    match verb:
+        case Verb.SHUTDOWN:
+            up = "it runs on as it was, and gets the change at its next start"
+            return NotRestarted(
+                f"not restarted: {words(error)}; {up}",
+                "shut it down from inside, or let `force: true` power it off",
+            )
+        case Verb.START:
+            return NotRestarted(
+                f"it was shut down for its restart and does not start: {words(error)}",
+                "it is down: correct what keeps it from starting; the next apply starts it",
+            )
+    return NotRestarted(
+        f"it was restarted and did not come back: {words(error)}",
+        "look at its console; what it was started with is its definition now",
+    )
 
 
 class LockLost(Exception):
@@ -77,6 +110,10 @@ def _tell(error: Exception) -> tuple[str, str, str | None]:
             return "KVP402", str(error), "see who works on this stack, then plan again"
         case Stale():
             return "KVP601", str(error), AGAIN
+        case Busy():
+            return "KVP608", str(error), "apply again when that is over, or wait longer for it"
+        case NotRestarted():
+            return "KVP609", str(error), error.remedy
         case TemplateError():
             return "KVP603", str(error), "correct the template"
         case LookupError() | ValueError():

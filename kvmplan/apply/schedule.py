@@ -1,13 +1,15 @@
 """The schedule: which step may begin, as others end. Knows neither hosts' verbs nor events.
 
 Every step that ends costs its successors only; idle workers sleep until a step of their host is
-ready. What depends on a failure is left out, transitively.
+ready. What depends on a failure is left out, transitively. A step that cannot begin yet is put off
+while others go on. Changes that restart a guest are carried out one after another, on all hosts.
 """
 
 from __future__ import annotations
 
 import heapq
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -64,8 +66,19 @@ class _Lane:
 
     condition: threading.Condition
     ready: list[int] = field(default_factory=list)
+    later: list[tuple[float, int]] = field(default_factory=list)
+    """Steps that were put off, and until when on the monotonic clock."""
     left: int = 0
     """Steps that are neither done nor left out."""
+
+    def wait(self) -> None:
+        """Sleep until somebody wakes it or a step that was put off is due."""
+        self.condition.wait(max(0.0, self.later[0][0] - time.monotonic()) if self.later else None)
+
+    def bring_back(self) -> None:
+        """Make ready what was put off and is due."""
+        while self.later and self.later[0][0] <= time.monotonic():
+            heapq.heappush(self.ready, heapq.heappop(self.later)[1])
 
 
 class Schedule:
@@ -83,6 +96,9 @@ class Schedule:
         self._units: dict[int, Unit] = {}
         self._waits: dict[int, int] = {}
         self._next: dict[int, list[int]] = {}
+        self._restarting: Track | None = None
+        self._queued: list[Unit] = []
+        """First steps of changes that restart a guest, while another one does."""
         self.tracks = [self._track(change, place) for place, change in enumerate(changes)]
         for track in self.tracks:
             self._tie(track)
@@ -122,16 +138,57 @@ class Schedule:
         lane = self._lanes[host]
         with self._lock:
             while not self._stopped():
+                lane.bring_back()
                 while lane.ready:
                     unit = self._units[heapq.heappop(lane.ready)]
-                    if unit.track.cause is None and not unit.track.ended:
+                    if unit.track.cause is None and not unit.track.ended and self._is_next(unit):
                         unit.track.busy = True
                         return unit
                 if not lane.left:
                     break
-                lane.condition.wait()
+                lane.wait()
             self._wake_all()
             return None
+
+    def _is_next(self, unit: Unit) -> bool:
+        """Whether a step may begin; one that restarts a guest queues while another one does."""
+        if not unit.track.change.restarts:
+            return True
+        if self._restarting is None:
+            self._restarting = unit.track
+        if self._restarting is unit.track:
+            return True
+        self._queued.append(unit)
+        return False
+
+    def _is_over(self, track: Track) -> None:
+        """A change has ended, or has not begun after all: the next restart may begin."""
+        if self._restarting is not track:
+            return
+        self._restarting, queued, self._queued = None, self._queued, []
+        for unit in queued:
+            self._make_ready(unit)
+
+    def put_off(self, unit: Unit, seconds: float) -> bool:
+        """Offer a step that was taken again later; True if its change was left out meanwhile."""
+        track = unit.track
+        with self._lock:
+            track.busy = False
+            if track.cause is not None:
+                track.ended = True
+                self._leave(unit)
+            else:
+                lane = self._lanes[track.change.address.host]
+                heapq.heappush(lane.later, (time.monotonic() + seconds, unit.id))
+                lane.condition.notify()
+            if track.ended or not track.position:
+                self._is_over(track)
+            return track.ended
+
+    def _make_ready(self, unit: Unit) -> None:
+        lane = self._lanes[unit.track.change.address.host]
+        heapq.heappush(lane.ready, unit.id)
+        lane.condition.notify()
 
     def finish(self, unit: Unit) -> bool:
         """A step is done; True if the rest of its change was left out meanwhile."""
@@ -143,11 +200,10 @@ class Schedule:
             for id_ in self._next.get(unit.id, ()):
                 self._waits[id_] -= 1
                 if not self._waits[id_]:
-                    lane = self._lanes[self._units[id_].track.change.address.host]
-                    heapq.heappush(lane.ready, id_)
-                    lane.condition.notify()
+                    self._make_ready(self._units[id_])
             if track.position == len(track.units) or track.cause is not None:
                 track.ended = True
+                self._is_over(track)
             return track.cause is not None
 
     def fail(self, unit: Unit, cause: Cause) -> list[Track]:
@@ -161,10 +217,13 @@ class Schedule:
             track.busy, track.ended = False, True
             track.cause = track.cause if track.cause is not None else cause
             ended = self._leave_out(track, cause)
+            self._is_over(track)
             return sorted(ended, key=lambda other: other.first)
 
-    def halt(self, cause: Cause, host: str | None = None) -> list[Track]:
-        """Leave out whatever has not begun, on one host or on all, and what depends on it.
+    def halt(
+        self, cause: Cause, which: Callable[[Change], bool] = lambda change: True
+    ) -> list[Track]:
+        """Leave out what has not begun, of some changes or of all, and what depends on it.
 
         Returns:
             The tracks that end now, in order. One whose step is in flight ends with that.
@@ -172,9 +231,7 @@ class Schedule:
         ended: list[Track] = []
         with self._lock:
             for track in self.tracks:
-                if host is not None and track.change.address.host != host:
-                    continue
-                if self._doom(track, cause, ended):
+                if which(track.change) and self._doom(track, cause, ended):
                     ended += self._leave_out(track, cause)
         return sorted(ended, key=lambda track: track.first)
 
@@ -199,6 +256,7 @@ class Schedule:
         track.cause, track.ended = cause, not track.busy
         if track.ended:
             ended.append(track)
+            self._is_over(track)
         return True
 
     def _leave(self, unit: Unit) -> None:

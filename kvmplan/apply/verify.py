@@ -6,7 +6,7 @@ libvirt's "done" is not believed: what it kept is what counts.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from kvmplan.apply.problems import NotAsWanted
 from kvmplan.apply.site import Site
@@ -15,7 +15,7 @@ from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.document import parse_to_read
 from kvmplan.mapping.lens import read
 from kvmplan.mapping.model import secret_paths
-from kvmplan.plan.change import Action, Change, FieldChange
+from kvmplan.plan.change import Action, Change, FieldChange, Tree
 from kvmplan.plan.fields import compare, pending, running_tree, waits_for_guest
 from kvmplan.plan.intent import Intent, runtime_of
 
@@ -31,16 +31,38 @@ def verify_gone(site: Site, change: Change) -> None:
         raise NotAsWanted("after apply, it is still there")
 
 
-def verify(site: Site, change: Change, intent: Intent) -> tuple[Record, tuple[str, ...]]:
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """An object that is as wanted.
+
+    Attributes:
+        record: what it is.
+        restart: names of the fields that wait for a restart.
+        guest: of those that the guest has yet to follow.
+        hidden: those among them that hold secrets.
+    """
+
+    record: Record
+    restart: tuple[str, ...] = ()
+    guest: tuple[str, ...] = ()
+    hidden: frozenset[str] = frozenset()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What waits, by whom it waits for, in sentences."""
+        shown = [name for name in self.restart if name not in self.hidden]
+        restart = f"waiting for restart: {', '.join(shown)}"
+        guest = f"waiting for the guest: {', '.join(self.guest)}"
+        return (*([restart] if shown else []), *([guest] if self.guest else []))
+
+
+def verify(site: Site, change: Change, intent: Intent) -> Verified:
     """Look whether an object is as wanted.
 
     Args:
         site: where it is.
         change: what was done.
         intent: what is wanted.
-
-    Returns:
-        The object as it is, and sentences on what waits for a restart or for the guest.
 
     Raises:
         NotAsWanted: it is not.
@@ -51,12 +73,41 @@ def verify(site: Site, change: Change, intent: Intent) -> tuple[Record, tuple[st
     if record is None:
         raise NotAsWanted("after apply, it is not there")
     found = _read(site, change, intent, record)
-    running = running_tree(found) if record.running is not None else None
+    running = running_tree(found)
     if found.live != intent.tree:
         left = compare(found, site.inventory.facts, running).changes
         if left:
             raise NotAsWanted(_differences(intent, left))
-    return record, tuple(_waiting(pending(found, running)))
+    verified = _verified(found, record, running)
+    if change.restarts and verified.restart:
+        missing = ", ".join(verified.restart)
+        raise NotAsWanted(f"after its restart, it still runs without {missing}")
+    return verified
+
+
+def look(site: Site, change: Change, intent: Intent) -> Verified | None:
+    """What waits for a restart or the guest right now; None if the object is gone.
+
+    Raises:
+        HostError: the host did not answer.
+    """
+    secure = bool(secret_paths(intent.model, intent.tree))
+    record = site.host.record(change.address, secure=secure)
+    if record is None:
+        return None
+    found = _read(site, change, intent, record)
+    return _verified(found, record, running_tree(found))
+
+
+def _verified(found: Intent, record: Record, running: Tree | None) -> Verified:
+    fields = pending(found, running)
+    guest = tuple(field.name for field in fields if waits_for_guest(field))
+    return Verified(
+        record,
+        tuple(field.name for field in fields if not waits_for_guest(field)),
+        guest,
+        frozenset(field.name for field in fields if field.sensitive),
+    )
 
 
 def _is_settled(change: Change) -> bool:
@@ -86,15 +137,3 @@ def _differences(intent: Intent, left: Collection[FieldChange]) -> str:
         wanted = describe(kind, field.path, field.after)
         parts.append(f"{field.name} is still {found} (wanted {wanted})")
     return f"after apply, {'; '.join(parts)}"
-
-
-def _waiting(fields: Collection[FieldChange]) -> list[str]:
-    """Running values that differ from what was written, by whom they wait for."""
-    guest = [field.name for field in fields if waits_for_guest(field)]
-    restart = [f.name for f in fields if not waits_for_guest(f) and not f.sensitive]
-    notes = []
-    if restart:
-        notes.append(f"waiting for restart: {', '.join(restart)}")
-    if guest:
-        notes.append(f"waiting for the guest: {', '.join(guest)}")
-    return notes

@@ -14,9 +14,10 @@ from kvmplan.apply.problems import Stale
 from kvmplan.apply.site import Site
 from kvmplan.diff import at
 from kvmplan.inventory import Record
+from kvmplan.kinds.agent import AGENT, CONNECTED_AGENT
 from kvmplan.kinds.mark import Mark
 from kvmplan.kinds.verbs import Scope, Verb
-from kvmplan.mapping.document import parse, serialise
+from kvmplan.mapping.document import parse, parse_to_read, serialise
 from kvmplan.mapping.impact import Impact
 from kvmplan.plan.arrange import REMOVING
 from kvmplan.plan.change import Action, Change, FieldChange, Step
@@ -38,6 +39,8 @@ class Task:
         position: how many of its steps are done.
         removed: whether the object that was there is gone.
         made: whether the new object exists.
+        has_agent: whether the guest that is restarted has an agent that must answer afterwards.
+        needs_no_restart: whether what waited for the planned restart has reached the guest.
     """
 
     change: Change
@@ -46,6 +49,8 @@ class Task:
     position: int = 0
     removed: bool = False
     made: bool = False
+    has_agent: bool = False
+    needs_no_restart: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -72,6 +77,13 @@ class Task:
         return any(step.arguments.get("mark") for step in rest)
 
 
+def has_agent(record: Record) -> bool:
+    """Whether a guest's agent listens, and its definition keeps the channel for it."""
+    if record.running is None or not parse_to_read(record.running).xpath(CONNECTED_AGENT):
+        return False
+    return bool(parse_to_read(record.document).xpath(AGENT))
+
+
 class Worker:
     """Carries out steps on one host."""
 
@@ -87,6 +99,7 @@ class Worker:
             Verb.UPDATE_NETWORK: self._update_network,
             Verb.SET_METADATA: self._set_metadata,
             Verb.RESIZE_DISK: self._resize_disk,
+            Verb.AWAIT: self._await,
         }
 
     def carry_out(self, task: Task, step: Step) -> Impact | None:
@@ -102,6 +115,8 @@ class Worker:
             LookupError, ValueError, TemplateError: the document cannot be made.
         """
         way = self._ways.get(step.verb, self._pass_on)
+        if step.impact is Impact.RESTART and task.needs_no_restart:
+            way = _leave
         fallback: Impact | None = None
         if task.position == 0 and step.verb is not Verb.DEFINE:
             self._announce(task)
@@ -127,6 +142,9 @@ class Worker:
 
     def _pass_on(self, task: Task, step: Step) -> None:
         self._perform(step.verb, step.address, step.arguments)
+
+    def _await(self, task: Task, step: Step) -> None:
+        self._perform(step.verb, step.address, {**step.arguments, "agent": task.has_agent})
 
     def _resize_disk(self, task: Task, step: Step) -> None:
         domain = Address(step.address.host, Kind.DOMAIN, step.arguments["domain"])
@@ -239,3 +257,7 @@ class Worker:
             text = at(task.wanted.tree, ("metadata", namespace))
             arguments = documents.metadata_arguments(namespace, text)
         self._perform(step.verb, step.address, {**arguments, "scope": scope})
+
+
+def _leave(task: Task, step: Step) -> None:
+    """Nothing is to be done."""

@@ -46,6 +46,7 @@ apply_flags = flags.together(
         metavar="D",
         help="How long to wait for the lock, such as 5m.",
     ),
+    flags.job_timeout,
     click.option("--json", "as_json", is_flag=True, help="Stream events as JSON lines."),
     flags.plan_flags,
     flags.spec_flags,
@@ -85,7 +86,8 @@ def carry_out(path: str | None, destroy: bool, given: dict[str, Any]) -> int:
             "nobody is there to approve: stdin is no terminal",
             remedy="look at `kvmplan plan`, then apply with --auto-approve",
         )
-    timeout = _seconds(given["lock_timeout"])
+    timeout = seconds_of("--lock-timeout", given["lock_timeout"])
+    given["job_seconds"] = seconds_of("--job-timeout", given["job_timeout"])
     session = _session(path, saved, destroy, given)
     try:
         _refuse_read_only(session)
@@ -151,13 +153,14 @@ def _refuse_read_only(session: Session) -> None:
         raise Failure(found)
 
 
-def _seconds(text: str) -> float:
+def seconds_of(flag: str, text: str) -> float:
+    """The seconds of a duration on the command line. Raises UsageError."""
     from kvmplan.mapping.types import parse_duration
 
     try:
         return float(parse_duration("0s" if text == "0" else text))
     except ValueError as error:
-        raise click.UsageError(f"--lock-timeout: {error}") from error
+        raise click.UsageError(f"{flag}: {error}") from error
 
 
 def _locked(
@@ -231,6 +234,7 @@ def _execute(
             fail_fast=given["fail_fast"],
             stop=interrupted.event,
             journal=journal,
+            job_timeout=given["job_seconds"],
         )
     return interrupted.code or _code(finished)
 

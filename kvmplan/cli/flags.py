@@ -21,6 +21,14 @@ def together(*decorators: Decorator) -> Decorator:
     return decorate
 
 
+job_timeout = click.option(
+    "--job-timeout",
+    default="5m",
+    show_default=True,
+    metavar="D",
+    help="How long to wait for backups, block jobs and the like of others.",
+)
+
 path_argument = click.argument("path", required=False, type=click.Path(exists=False), default=None)
 
 spec_flags = together(
@@ -87,6 +95,15 @@ plan_flags = together(
         multiple=True,
         metavar="A",
         help="Bytes of these may be lost; the kind written out.",
+    ),
+    click.option(
+        "--allow-restart",
+        multiple=True,
+        metavar="A|all",
+        help="These guests may be restarted; the kind written out.",
+    ),
+    click.option(
+        "--max-restarts", type=click.IntRange(0), metavar="N", help="How many guests at most."
     ),
     click.option(
         "--parallelism",

@@ -115,6 +115,8 @@ def options_of(given: dict[str, Any], *, destroy: bool) -> Any:
         allow_empty=given["allow_empty"],
         drift=given["drift"],
         allow_data_loss=given["allow_data_loss"],
+        allow_restart=given["allow_restart"],
+        max_restarts=given["max_restarts"],
     )
 
 

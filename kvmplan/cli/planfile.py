@@ -90,6 +90,8 @@ def _options_json(options: PlanOptions, path: Path) -> dict[str, Any]:
         "replace": list(options.replace),
         "adopt": options.adopt,
         "allow_data_loss": list(options.allow_data_loss),
+        "allow_restart": list(options.allow_restart),
+        "max_restarts": options.max_restarts,
         "prune": options.prune,
         "max_delete": options.max_delete,
         "allow_empty": options.allow_empty,
@@ -141,6 +143,8 @@ def _options(given: Mapping[str, Any]) -> PlanOptions:
         replace=tuple(given["replace"]),
         adopt=given["adopt"],
         allow_data_loss=tuple(given["allow_data_loss"]),
+        allow_restart=tuple(given["allow_restart"]),
+        max_restarts=given["max_restarts"],
         prune=given["prune"],
         max_delete=given["max_delete"],
         allow_empty=given["allow_empty"],
@@ -165,6 +169,7 @@ def session_of(plan: SavedPlan, given: Mapping[str, Any]) -> Session:
 
     refused = [flag for flag, name in CHANGING.items() if given.get(name)]
     refused += ["--max-delete"] if given.get("max_delete") is not None else []
+    refused += ["--max-restarts"] if given.get("max_restarts") is not None else []
     refused += ["--drift keep"] if given.get("drift") == "keep" else []
     if refused:
         summary = f"{', '.join(refused)} would make it another plan than the one in the file"
@@ -184,6 +189,7 @@ CHANGING = {
     "--replace": "replace",
     "--adopt": "adopt",
     "--allow-data-loss": "allow_data_loss",
+    "--allow-restart": "allow_restart",
     "--prune": "prune",
     "--allow-empty": "allow_empty",
     "--connect": "connect",

@@ -297,11 +297,14 @@ def _check_patterns(
     session: Session, options: PlanOptions, inventories: Mapping[str, Inventory]
 ) -> None:
     """Every address flag must name something; those that allow harm must say the kind."""
+    from kvmplan.plan.options import ALL
+
     flags = {
         "--target": options.targets,
         "--exclude": options.excludes,
         "--replace": options.replace,
         "--allow-data-loss": options.allow_data_loss,
+        "--allow-restart": tuple(p for p in options.allow_restart if p != ALL),
     }
     if not any(flags.values()):
         return
@@ -319,7 +322,7 @@ def _check_patterns(
 
 
 def _check_pattern(flag: str, pattern: str, known: set[Address], found: Diagnostics) -> None:
-    if flag == "--allow-data-loss":
+    if flag in ("--allow-data-loss", "--allow-restart"):
         kind = (
             pattern.rpartition(":")[2].partition(".")[0]
             if ":" in pattern.partition(".")[0]
@@ -329,7 +332,7 @@ def _check_pattern(flag: str, pattern: str, known: set[Address], found: Diagnost
             found.error(
                 "KVP251",
                 f"{flag} {pattern}: the kind must be written out",
-                remedy="write it like 'volume.*'",
+                remedy="write it like 'volume.*'" if "loss" in flag else "write it like 'domain.*'",
             )
             return
     if not any(address.matches(pattern) for address in known):

@@ -58,12 +58,17 @@ def status(path: str | None, as_json: bool, **given: Any) -> int:
     plan, several, locks = _look(path, given, "status")
     rows = list(_rows(plan))
     if as_json:
-        found = [{"address": str(address), "status": words} for address, words in rows]
+        found = [
+            {"address": str(address), "status": words, **_details(plan, address)}
+            for address, words in rows
+        ]
         held = [asdict(lock) for lock in locks]
         click.echo(json.dumps({"resources": found, "locks": held}))
     else:
         for address, words in rows:
             click.echo(f"{address if several else address.short:<40}  {', '.join(words)}")
+            for line in _explained(_details(plan, address)):
+                click.echo(f"  {line}")
         for lock in locks:
             click.echo(f"locked: {lock.operation} by {lock.who} since {lock.since} ({lock.id})")
     return ExitCode.ERROR if plan.errored else ExitCode.OK
@@ -117,16 +122,44 @@ def _rows(plan: Plan) -> Iterator[tuple[Address, list[str]]]:
     """Each address and what is to be said of it."""
     drifted = {change.address for change in plan.drift}
     pending = {item.address for item in plan.pending if not item.waiting}
+    busy = {item.address for item in plan.busy}
     waiting = {item.address for item in plan.pending if item.waiting}
     unlisted = {item.address for item in plan.unlisted}
     for change in plan.changes:
         words = [_word(change, change.address in drifted)]
+        words += ["busy"] if change.address in busy else []
         words += ["pending restart"] if change.address in pending else []
         words += ["waiting for the guest"] if change.address in waiting else []
         words += ["unlisted members"] if change.address in unlisted else []
         yield change.address, words
     for address in plan.orphans:
         yield address, ["orphan"]
+
+
+def _details(plan: Plan, address: Address) -> dict[str, Any]:
+    """What an object waits for: the fields that wait for a restart since when, and jobs."""
+    details: dict[str, Any] = {}
+    for item in plan.pending:
+        if item.address == address and not item.waiting:
+            fields = [{"path": field.name, "reason": field.reason or None} for field in item.fields]
+            details["pending_restart"] = {"since": item.since or None, "fields": fields}
+    for found in plan.busy:
+        if found.address == address:
+            details["busy"] = list(found.jobs)
+    return details
+
+
+def _explained(details: dict[str, Any]) -> Iterator[str]:
+    """The same as lines of text."""
+    if pending := details.get("pending_restart"):
+        since = f" since {pending['since']}" if pending["since"] else ""
+        names = (
+            f"{field['path']} ({field['reason']})" if field["reason"] else field["path"]
+            for field in pending["fields"]
+        )
+        yield f"pending restart{since}: {', '.join(names)}"
+    if jobs := details.get("busy"):
+        yield f"busy: {', '.join(jobs)}"
 
 
 def _word(change: Change, drifted: bool) -> str:

@@ -8,13 +8,15 @@ from typing import Any
 import libvirt
 from lxml import etree
 
-from kvmplan.apply.port import TimedOut
+from kvmplan.apply.port import HostError, TimedOut
+from kvmplan.host.jobs import domain_jobs
 from kvmplan.host.verb import Target, code_of, flags, is_missing, verb
+from kvmplan.kinds.agent import CONNECTED_AGENT
 from kvmplan.kinds.verbs import Verb
 
 _POLL_SECONDS = 0.2
 _ASK_AGAIN_SECONDS = 10.0
-_AGENT = "./devices/channel/target[@name='org.qemu.guest_agent.0'][@state='connected']"
+_PING_SECONDS = 5
 
 _CANNOT_ASK = frozenset(
     {
@@ -39,11 +41,20 @@ def shutdown(target: Target, *, timeout: float, force: bool) -> None:
             what = f"the guest of {target.address.short} has not shut down within {timeout:g} s"
             raise TimedOut(what, doing=f"{Verb.SHUTDOWN} {target.address.short}")
         if domain.isActive():
-            domain.destroy()
+            _power_off(target, domain)
     except libvirt.libvirtError as error:
         # A transient domain is gone once it is down; a guest may go down between look and deed.
         if not is_missing(error) and not _is_down(target, error):
             raise
+
+
+def _power_off(target: Target, domain: Any) -> None:
+    """Power off, unless that would cut what others do."""
+    jobs = domain_jobs(domain)
+    if jobs:
+        what = f"{target.address.short} is not powered off: {' and '.join(jobs)} is at work on it"
+        raise TimedOut(what, doing=f"{Verb.SHUTDOWN} {target.address.short}")
+    domain.destroy()
 
 
 def _goes_down(domain: Any, timeout: float) -> bool:
@@ -80,11 +91,40 @@ def _ask(domain: Any, *, agent: bool) -> None:
 
 
 def _has_agent(domain: Any) -> bool:
-    return etree.fromstring(domain.XMLDesc(0).encode()).find(_AGENT) is not None
+    return bool(etree.fromstring(domain.XMLDesc(0).encode()).xpath(CONNECTED_AGENT))
 
 
 def _is_down(target: Target, error: libvirt.libvirtError) -> bool:
     return code_of(error) == libvirt.VIR_ERR_OPERATION_INVALID and not target.find().isActive()
+
+
+@verb(Verb.AWAIT)
+def await_guest(target: Target, *, timeout: float, agent: bool) -> None:
+    """Wait until a started guest runs and, where one is expected, its agent answers."""
+    domain = target.find()
+    deadline = time.monotonic() + timeout
+    while True:
+        if domain.state()[0] not in (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_BLOCKED):
+            what = f"{target.address.short} is not running any more"
+            raise HostError(what, doing=f"{Verb.AWAIT} {target.address.short}")
+        if not agent or (_has_agent(domain) and _answers(domain)):
+            return
+        if time.monotonic() >= deadline:
+            what = f"the agent of {target.address.short} has not answered within {timeout:g} s"
+            raise TimedOut(what, doing=f"{Verb.AWAIT} {target.address.short}")
+        time.sleep(_POLL_SECONDS)
+
+
+def _answers(domain: Any) -> bool:
+    """Ask the agent for the time: it has no ping that does not taint the domain."""
+    try:
+        domain.agentSetResponseTimeout(_PING_SECONDS)
+        domain.getTime()
+    except libvirt.libvirtError as error:
+        if code_of(error) not in _CANNOT_ASK:
+            raise
+        return False
+    return True
 
 
 @verb(Verb.RESUME)

@@ -68,6 +68,8 @@ def encode_entry(claim: Claim) -> str:
         entry["protect"] = True
     if claim.hold is not None:
         entry["hold"] = [claim.hold.who, claim.hold.reason, claim.hold.until]
+    if claim.waiting:
+        entry["waiting"] = dict(claim.waiting)
     return _dump(entry)
 
 
@@ -102,6 +104,7 @@ def _decode_entry(address: str, entry: Mapping[str, Any]) -> Claim:
         applied=entry.get("applied"),
         protect=entry.get("protect", False),
         hold=Hold(*entry["hold"]) if "hold" in entry else None,
+        waiting=entry.get("waiting", {}),
     )
 
 

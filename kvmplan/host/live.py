@@ -18,6 +18,7 @@ from kvmplan.host.domains import record_domain
 from kvmplan.host.errors import translating
 from kvmplan.host.facts import read_facts
 from kvmplan.host.inspect import complete_inventory, take_inventory
+from kvmplan.host.jobs import Jobs
 from kvmplan.host.stores import record_object, record_volume
 from kvmplan.host.threads import attended
 from kvmplan.inventory import Claims, HostFacts, Inventory, LockInfo, Record, Wanted
@@ -31,6 +32,7 @@ class LibvirtHost:
 
     def __init__(self, name: str, connections: Connections) -> None:
         self._name, self._connections = name, connections
+        self._jobs = Jobs()
 
     @property
     def name(self) -> str:
@@ -104,6 +106,11 @@ class LibvirtHost:
                 return record_volume(connection, address)
             case _:
                 return record_object(connection, address)
+
+    def jobs(self, address: Address) -> tuple[str, ...]:
+        """What is at work on a domain right now, or writes to a volume."""
+        doing = f"looking for jobs of {address.short}"
+        return self._attended(doing, lambda: self._jobs.of(self._connections.next(), address))
 
     def perform(self, verb: Verb, address: Address, arguments: Mapping[str, Any]) -> None:
         """Do one thing, and wait until it is so."""

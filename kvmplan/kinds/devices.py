@@ -16,9 +16,6 @@ from kvmplan.mapping.paths import unset
 from kvmplan.mapping.strategy import live
 from kvmplan.mapping.types import SecretStr
 
-AGENT = "./devices/channel[target/@name='org.qemu.guest_agent.0']"
-"""The guest agent's channel: https://wiki.qemu.org/Features/GuestAgent."""
-
 
 def _read_listen(graphics: Element, _: Any) -> str | None:
     node = graphics.find("listen[@type='address']")

@@ -11,8 +11,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from kvmplan.kinds import disk, interface
+from kvmplan.kinds.agent import AGENT
 from kvmplan.kinds.compute import Cpu, Memory, Vcpus
-from kvmplan.kinds.devices import AGENT, Graphics, Tpm
+from kvmplan.kinds.devices import Graphics, Tpm
 from kvmplan.kinds.disk import Disk
 from kvmplan.kinds.firmware import Firmware, Kernel
 from kvmplan.kinds.interface import Interface

@@ -29,6 +29,8 @@ class Verb(StrEnum):
     """Network, pool: stop; domain: power off at once."""
     SHUTDOWN = "shutdown"
     """Domain: ``timeout`` seconds, ``force``: ask agent or ACPI, wait, power off where forced."""
+    AWAIT = "await"
+    """Domain: ``timeout`` seconds, ``agent``: running after a start, and its agent answers."""
     RESUME = "resume"
     """Domain: resume what was paused."""
     SET_AUTOSTART = "set-autostart"

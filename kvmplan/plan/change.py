@@ -140,6 +140,13 @@ class Change:
     source: Place | None = None
     notes: tuple[str, ...] = ()
     """Sentences for the reviewer: born from …, released fields, users disturbed."""
+    pending: tuple[FieldChange, ...] = ()
+    """What is defined already and reaches the guest by the restart in `steps`."""
+
+    @property
+    def restarts(self) -> bool:
+        """Whether a guest goes down and up again."""
+        return any(step.impact is Impact.RESTART for step in self.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +158,19 @@ class Pending:
     """`before`: the running value; `after`: the persistent one."""
     waiting: bool = False
     """Waiting for the guest (balloon, CPU) rather than for a restart."""
+    since: str = ""
+    """Since when, ISO 8601, UTC; ``""`` where nobody noted it: it was defined by hand."""
+    saved: bool = False
+    """What runs is in a managed save image: the next start goes on with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """A domain that something works on: a block job, a migration, a save."""
+
+    address: Address
+    jobs: tuple[str, ...]
+    """What is at work, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +211,7 @@ class Plan:
     drift: tuple[Change, ...] = ()
     """The part of `changes` that undoes what was changed by hand: only the drifted fields."""
     pending: tuple[Pending, ...] = ()
+    busy: tuple[Busy, ...] = ()
     unlisted: tuple[Unlisted, ...] = ()
     released: tuple[Released, ...] = ()
     orphans: tuple[Address, ...] = ()

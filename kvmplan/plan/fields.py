@@ -73,13 +73,17 @@ def compare(intent: Intent, facts: Any, running: Tree | None) -> Compared:
 def running_tree(intent: Intent) -> Tree | None:
     """The fields of the running document, in the shape of what is wanted; None if nothing runs.
 
-    Followers are read too, declared or not: what is live depends on the running maximum.
+    Followers are read too, declared or not: what is live depends on the running maximum. A guest in
+    a managed save image counts as running: its next start goes on with that.
     """
     record = intent.record
-    if record is None or not record.active or record.running is None or intent.context is None:
+    if record is None or intent.context is None:
+        return None
+    document = record.running if record.active else record.saved
+    if document is None:
         return None
     like = complete(intent.model, intent.tree, None)
-    return read(intent.model, parse_to_read(record.running), intent.context, like)
+    return read(intent.model, parse_to_read(document), intent.context, like)
 
 
 def pending(intent: Intent, running: Tree | None) -> tuple[FieldChange, ...]:
@@ -99,7 +103,11 @@ def pending(intent: Intent, running: Tree | None) -> tuple[FieldChange, ...]:
             continue
         effect = _strategy_effect(intent, Situation(path, before, after, intent.live, running))
         sensitive = any(link.secret for link in links)
-        found.append(FieldChange(path, before, after, effect.impact, sensitive=sensitive))
+        found.append(
+            FieldChange(
+                path, before, after, effect.impact, reason=effect.reason, sensitive=sensitive
+            )
+        )
     return tuple(found)
 
 

@@ -97,6 +97,20 @@ class DataLoss:
         return Guarded(self.code, change.address, f"{change.address.short} {what}{reason}", remedy)
 
 
+class Restart:
+    """A guest goes down and up again only where the user has written so for this address."""
+
+    code: ClassVar[str] = "KVP217"
+
+    def check(self, change: Change, scene: Scene) -> Guarded | None:
+        """Refuse restarts without their word."""
+        if not change.restarts or scene.options.allows_restart(change.address):
+            return None
+        summary = f"{change.address.short} would be restarted"
+        remedy = f"--allow-restart {change.address.short} if now is the time, or --exclude it"
+        return Guarded(self.code, change.address, summary, remedy)
+
+
 class InUse:
     """What anything outside the plan uses is not deleted or stopped; the users are named."""
 
@@ -139,7 +153,7 @@ class InUse:
         """Running guests that have a volume below their disk's top layer: QEMU holds it then."""
         uses = scene.users[change.address.host].volumes.get(change.address.name, ())
         for use in uses:
-            if use.running and not use.top and not scene.goes(change.address):
+            if use.running and not (use.top or use.copy) and not scene.goes(change.address):
                 yield scene.domain(change.address.host, use.domain).short
 
     def _domains(self, names: Iterable[str], used: Address, scene: Scene) -> Iterator[str]:
@@ -169,7 +183,7 @@ class UnknownUsers:
         return Guarded(self.code, address, summary, f"start {pool.short} first")
 
 
-GUARDS: tuple[Guard, ...] = (PreventDestroy(), DataLoss(), InUse(), UnknownUsers())
+GUARDS: tuple[Guard, ...] = (PreventDestroy(), DataLoss(), Restart(), InUse(), UnknownUsers())
 """All guards, in the order they are asked."""
 
 

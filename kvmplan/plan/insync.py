@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from kvmplan.address import Address, Kind
 from kvmplan.inventory import Claim, Inventory, Record
+from kvmplan.plan.busy import jobs_in
 from kvmplan.plan.options import PlanOptions
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class InSync:
         claim = inventory.claim(record.address)
         if claim is None or claim.hold is not None or record.secure:
             return None
+        if record.active and jobs_in(record):
+            return None
         if inventory.other_owner(record.address, record.key) is not None:
             return None
         found = blake2b(self._host(inventory), digest_size=SIZE)
@@ -102,9 +105,10 @@ def wanted_digest(resource: Resource) -> bytes | None:
 
 def _found(record: Record, claim: Claim) -> bytes:
     state = (record.key, record.running, record.state.value, record.reason, record.persistent)
-    flags = (record.autostart, record.managed_save)
+    flags = (record.autostart, record.managed_save, record.saved)
     owned = (claim.key, claim.phase, _plain(claim.born), _plain(claim.applied), claim.protect)
-    return marshal.dumps((state, flags, owned), 2)
+    waiting = _plain(claim.waiting)
+    return marshal.dumps((state, flags, owned, waiting), 2)
 
 
 def _plain(values: Mapping[str, object] | None) -> dict[str, object] | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kvmplan.address import Address, Kind
-from kvmplan.inventory import FORGOTTEN, Claim, Inventory, Record, State
+from kvmplan.inventory import FORGOTTEN, RESTARTING, Claim, Inventory, Record, State
 from kvmplan.kinds.context import HostContext
 from kvmplan.kinds.mark import Mark, Names, is_ours, read_mark
 from kvmplan.kinds.models import MODELS
@@ -80,6 +80,13 @@ class Intent:
         return self.ours and self.claim is not None and self.claim.phase == CHANGING
 
     @property
+    def down_for_restart(self) -> bool:
+        """Whether a restart was cut while the guest was down: it is still to be started."""
+        record, claim = self.record, self.claim
+        down = record is not None and not record.active
+        return self.ours and down and claim is not None and claim.phase == RESTARTING
+
+    @property
     def applied(self) -> Mapping[str, Any] | None:
         """The declared fields last applied by this stack; None if unknown."""
         if self.mark is not None:
@@ -145,6 +152,9 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
     wanted = tree
     if ours and claim is not None and claim.phase == CREATING:
         wanted = {**birth_values(model), **tree}
+    elif ours and claim is not None and claim.phase == RESTARTING and not record.active:
+        # A run was cut between its shutdown and its start.
+        wanted = {"state": "running", **tree}
     like = complete(model, wanted, None)
     live = read(model, root, context, like)
     if model is MODELS[Kind.DOMAIN] and strays(live, tree):

@@ -16,7 +16,8 @@ from kvmplan.diagnostics import Diagnostics
 from kvmplan.inventory import FORGOTTEN, Hold, Inventory, Record, State
 from kvmplan.kinds.mark import applied_fields
 from kvmplan.plan.born import Births
-from kvmplan.plan.change import Action, Pending, Reason, Released, Unlisted
+from kvmplan.plan.busy import PAUSING_JOBS
+from kvmplan.plan.change import Action, FieldChange, Pending, Reason, Released, Unlisted
 from kvmplan.plan.fields import NOTHING, Compared, compare, pending, running_tree, waits_for_guest
 from kvmplan.plan.insync import InSync, wanted_digest
 from kvmplan.plan.intent import CREATING, Intent, intend, is_claimed
@@ -48,6 +49,8 @@ class Verdict:
 
     Attributes:
         compared: how it differs from what is wanted.
+        restart: whether its guest goes down and up again in this run.
+        pending: what is defined already and reaches the guest by that.
     """
 
     address: Address
@@ -56,6 +59,8 @@ class Verdict:
     intent: Intent | None = None
     record: Record | None = None
     compared: Compared = NOTHING
+    restart: bool = False
+    pending: tuple[FieldChange, ...] = ()
 
     @property
     def is_in_sync(self) -> bool:
@@ -232,7 +237,7 @@ class Judge:
             or record.state not in (State.PAUSED, State.SUSPENDED)
         ):
             return True
-        if record.state is State.PAUSED and record.reason in ("", "user", "unknown"):
+        if record.state is State.PAUSED and record.reason in ("", "user", "unknown", *PAUSING_JOBS):
             return True
         why = (
             "it suspended itself"
@@ -259,10 +264,13 @@ class Judge:
         if compared.changes:
             touched = {change.path for change in compared.changes}
             fields = tuple(field for field in fields if field.path not in touched)
+        saved = intent.record is not None and not intent.record.active
+        since = intent.claim.waiting if intent.claim is not None else {}
         for waiting in (False, True):
-            part = tuple(field for field in fields if waits_for_guest(field) is waiting)
+            part = tuple(f for f in fields if (waits_for_guest(f) and not saved) is waiting)
             if part:
-                self.pending.append(Pending(address, part, waiting))
+                first = min((since[f.name] for f in part if f.name in since), default="")
+                self.pending.append(Pending(address, part, waiting, first, saved))
 
     def deletions(self) -> list[Verdict]:
         """Everything that is claimed and still the same object."""

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from kvmplan.address import Address
 
+ALL = "all"
+"""What ``--allow-restart`` takes beside addresses."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
@@ -19,6 +22,9 @@ class PlanOptions:
     adopt: bool = False
     allow_data_loss: tuple[str, ...] = ()
     allow_restart: tuple[str, ...] = ()
+    """``all``, or patterns."""
+    max_restarts: int | None = None
+    """How many guests this run may restart; None: all that need it."""
     prune: bool = False
     max_delete: int | None = None
     allow_empty: bool = False
@@ -32,6 +38,10 @@ class PlanOptions:
     def allows_data_loss(self, address: Address) -> bool:
         """Whether the user wrote that this object's bytes may be lost."""
         return named(address, self.allow_data_loss)
+
+    def allows_restart(self, address: Address) -> bool:
+        """Whether the user wrote that this guest may go down and up."""
+        return ALL in self.allow_restart or named(address, self.allow_restart)
 
     def replaces(self, address: Address) -> bool:
         """Whether the user asked for a replacement."""

@@ -23,6 +23,7 @@ from kvmplan.mapping.model import secret_paths
 from kvmplan.plan import steps
 from kvmplan.plan.arrange import arrange
 from kvmplan.plan.born import Births
+from kvmplan.plan.busy import busy
 from kvmplan.plan.change import (
     Action,
     Change,
@@ -42,6 +43,7 @@ from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.prune import implausible, wants_prune
 from kvmplan.plan.references import found as live_references
 from kvmplan.plan.references import wanted
+from kvmplan.plan.restarts import plan_restarts, restart_notes
 from kvmplan.plan.steps import Draft
 from kvmplan.plan.users import Users, running_disk, users_of
 from kvmplan.spec.desired import Desired
@@ -99,6 +101,7 @@ class Planner:
         drafts = self._judge.deletions() if self._options.destroy else self._judge.wanted()
         if wants_prune(self._desired, self._options):
             drafts += self._judge.pruned()
+        plan_restarts(drafts, self._judge.pending, self._options)
         acting = [draft for draft in drafts if draft.action is not Action.NOOP]
         users: dict[str, Users] = {}
         if acting:
@@ -178,6 +181,7 @@ class Planner:
             precondition=self._precondition(draft),
             source=resource.place if resource else None,
             notes=(*draft.compared.notes, *self._notes(draft, users)),
+            pending=draft.pending,
         )
 
     def _steps(self, draft: Verdict, users: Mapping[str, Users]) -> Iterable[Draft]:
@@ -202,7 +206,7 @@ class Planner:
                 marked = address.kind in (Kind.DOMAIN, Kind.NETWORK)
                 if draft.reason is Reason.ADOPT and marked and not defines:
                     made.append(steps.mark_step(intent))
-                return made
+                return [*made, *steps.restart(intent)] if draft.restart else made
             case _:
                 return []
 
@@ -220,10 +224,13 @@ class Planner:
                     else Impact.REPLACE
                 )
             case _:
-                return worst([field.impact for field in fields])
+                fallen = [Impact.RESTART] if draft.restart else []
+                return worst([*fallen, *(field.impact for field in fields)])
 
     def _notes(self, draft: Verdict, users: Mapping[str, Users]) -> list[str]:
         record, address = draft.record, draft.address
+        if draft.action is Action.UPDATE and draft.intent is not None:
+            return list(restart_notes(draft))
         if record is None or draft.action not in (Action.DELETE, Action.REPLACE):
             return []
         notes = []
@@ -275,6 +282,7 @@ class Planner:
                 if any(f.drift for f in changes[a].fields)
             ),
             pending=tuple(self._judge.pending),
+            busy=tuple(busy(self._inventories, changes)),
             unlisted=tuple(self._judge.unlisted),
             released=tuple(self._judge.released),
             orphans=tuple(a for a in self._judge.orphans() if a not in changes),

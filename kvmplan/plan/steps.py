@@ -23,6 +23,9 @@ from kvmplan.plan.users import DiskUse
 SHUTDOWN_TIMEOUT = 120
 """Seconds a guest gets to shut down, unless its spec says otherwise."""
 
+BACK_TIMEOUT = 300
+"""Seconds a restarted guest gets until its agent answers, if it did before."""
+
 DEVICE_VERBS = frozenset({Verb.ATTACH, Verb.DETACH, Verb.UPDATE_DEVICE, Verb.UPDATE_NETWORK})
 """Verbs that work on a whole member of a collection: its field changes go in one step."""
 
@@ -103,6 +106,8 @@ def update(intent: Intent, changes: Iterable[FieldChange], disk: DiskUse | None)
     acting = [change for change in changes if change.verb is not None]
     if waiting:
         worst = max((change.impact for change in waiting), key=lambda impact: impact.danger)
+        # The restart itself has steps of its own.
+        worst = Impact.NEXT_BOOT if worst is Impact.RESTART else worst
         if intent.address.kind is Kind.VOLUME:
             yield from _resize(intent, waiting, disk)
         else:
@@ -120,6 +125,21 @@ def update(intent: Intent, changes: Iterable[FieldChange], disk: DiskUse | None)
     if (acting or cut) and _is_defined(intent) and intent.ours:
         # Last, and after a redefine too: what fails before must not pass for applied.
         yield mark_step(intent)
+
+
+def restart(intent: Intent) -> Iterator[Draft]:
+    """A guest goes down and up again, with what is defined by then."""
+    address, impact = intent.address, Impact.RESTART
+    yield Draft(Verb.SHUTDOWN, address, (), patience(intent), impact)
+    yield Draft(Verb.START, address, impact=impact)
+    yield Draft(Verb.AWAIT, address, (), {"timeout": BACK_TIMEOUT}, impact)
+
+
+def patience(intent: Intent) -> dict[str, Any]:
+    """How long a guest may take to shut down, and whether it is powered off then."""
+    model = intent.resource.model
+    timeout = getattr(model, "shutdown_timeout", None) or SHUTDOWN_TIMEOUT
+    return {"timeout": timeout, "force": bool(getattr(model, "force", None))}
 
 
 def _is_defined(intent: Intent) -> bool:
@@ -146,9 +166,7 @@ def _runtime(intent: Intent, change: FieldChange) -> Draft:
     if change.verb is Verb.SET_AUTOSTART:
         arguments = {"on": bool(change.after)}
     elif change.verb is Verb.SHUTDOWN:
-        model = intent.resource.model
-        timeout = getattr(model, "shutdown_timeout", None) or SHUTDOWN_TIMEOUT
-        arguments = {"timeout": timeout, "force": bool(getattr(model, "force", None))}
+        arguments = patience(intent)
     return Draft(change.verb, intent.address, (change.path,), arguments, change.impact)
 
 

@@ -18,13 +18,17 @@ from kvmplan.mapping.document import parse_to_read
 
 @dataclass(frozen=True, slots=True)
 class DiskUse:
-    """A domain's disk on some path; `top` is False for a backing file."""
+    """A domain's disk on some path; `top` is False for a backing file.
+
+    `copy`: the disk is being copied there, by a job that ends.
+    """
 
     domain: str
     target: str
     running: bool
     top: bool = True
     shared: bool = False
+    copy: bool = False
 
 
 @dataclass(slots=True)
@@ -95,6 +99,12 @@ def _disk(
             if path or volume:
                 yield path, volume, DiskUse(domain, name, running, top, shared)
         layer, top = layer.find("backingStore"), False
+    for source in disk.iterfind("mirror/source"):
+        # A block copy writes there, until it is over.
+        volume = f"{source.get('pool')}/{source.get('volume')}" if source.get("pool") else None
+        path = source.get("file") or source.get("dev")
+        if path or volume:
+            yield path, volume, DiskUse(domain, name, running, False, shared, True)
 
 
 def _nic(users: Users, nic: Element, domain: str, running: bool) -> None:

@@ -70,7 +70,9 @@ def change_lines(change: Change, layout: Layout, secrets: Scrubber) -> list[str]
     if change.action is Action.CREATE and change.after is not None:
         lines += birth_lines(change.after, values, layout)
     else:
-        lines += field_lines(change.fields, values, layout, secrets)
+        touched = {field.path for field in change.fields}
+        pending = (field for field in change.pending if field.path not in touched)
+        lines += field_lines((*change.fields, *pending), values, layout, secrets)
     for note in change.notes:
         lines += layout.wrap(secrets.text(note), 6, 8)
     if change.source:

@@ -20,7 +20,9 @@ from kvmplan.views.redact import plain, scrubber, sensitive_map, sensitive_paths
 
 FORMAT_VERSION = "1.0"
 
-_UNSTABLE = ("created", "plan_id", "digest")
+_UNSTABLE = ("created", "plan_id", "digest", "busy")
+"""What differs between two plans that do the same."""
+
 _NAMESPACE = uuid.UUID("6c8a7f2e-3f0b-5d44-9f0e-5a1f7f0c2b90")
 
 
@@ -112,6 +114,7 @@ def _change(change: Change, secrets: Scrubber, more: tuple[Path, ...] = ()) -> d
             "after_sensitive": sensitive_map(change.after, paths),
             "impact": change.impact.value,
             "fields": [_field(field, paths, secrets) for field in change.fields],
+            "pending": [_field(field, paths, secrets) for field in change.pending],
         },
         "action_reason": change.reason.value or None,
         "depends_on": [str(address) for address in change.depends_on],
@@ -164,6 +167,8 @@ def _pending(item: Pending, paths: tuple[Path, ...], secrets: Scrubber) -> dict[
     return {
         **_named(item.address),
         "waiting": item.waiting,
+        "since": item.since or None,
+        "saved": item.saved,
         "fields": [_field(field, paths, secrets) for field in item.fields],
     }
 
@@ -179,6 +184,10 @@ def _bystanders(plan: Plan) -> dict[str, Any]:
             for item in sorted(plan.released, key=lambda item: (item.address, item.path))
         ],
         "orphans": [_named(address) for address in sorted(plan.orphans)],
+        "busy": [
+            {**_named(item.address), "jobs": list(item.jobs)}
+            for item in sorted(plan.busy, key=lambda item: item.address)
+        ],
         "refusals": [
             {
                 **_named(item.address),

@@ -21,6 +21,7 @@ from kvmplan.views.values import Describe, Values, describe_field
 NO_CHANGES = "No changes. Your infrastructure matches the configuration."
 
 _DATA_LOSS_CODE = "KVP211"
+_RESTART_CODE = "KVP217"
 _NAMED_AT_THE_END = (Impact.DATA_LOSS, Impact.REPLACE, Impact.DELETE, Impact.RESTART, Impact.STOP)
 
 
@@ -91,9 +92,10 @@ def _alarms(plan: Plan, layout: Layout, secrets: Scrubber) -> list[str]:
     lost = [item for item in plan.refusals if item.code == _DATA_LOSS_CODE]
     others = [item for item in plan.refusals if item.code != _DATA_LOSS_CODE]
     refused = {item.address for item in lost}
+    refused |= {item.address for item in others if item.code == _RESTART_CODE}
     lines: list[str] = []
     if lost:
-        items = plural(len(refused), "item")
+        items = plural(len({item.address for item in lost}), "item")
         lines += _alarm(f"DATA LOSS in {items}: apply stops before its first write", layout)
         lines += _refusals(lost, layout, secrets)
     for impact, words in ((Impact.DATA_LOSS, "DATA LOSS (allowed)"), (Impact.RESTART, "RESTART")):
@@ -163,6 +165,7 @@ def _sections(plan: Plan, layout: Layout, secrets: Scrubber, summary: bool) -> l
             lines += layout.title(words, len(changes), "IMPACT", more)
             lines += [line for change in changes for line in show(change)]
     lines += _pending(plan, layout)
+    lines += _busy(plan, layout)
     lines += _bystanders(plan, layout, secrets)
     return [*lines, *_untouched(plan)]
 
@@ -185,11 +188,28 @@ def _pending_lines(item: Pending, plan: Plan, layout: Layout) -> list[str]:
     hidden = tuple(path for change in same for path in sensitive_paths(change))
     own = tuple(field.path for field in item.fields if field.sensitive)
     values = Values(item.address.kind, layout.describe, (*hidden, *own))
-    lines = [f"    {layout.address(item.address)}"]
+    lines = layout.wrap(f"{layout.address(item.address)}{_pending_words(item)}", 4, 8)
     for field in sorted(item.fields, key=lambda field: field.path):
         running, defined = (values.text(field.path, value) for value in (field.before, field.after))
         words = f"asked for {defined}" if item.waiting else f"defined as {defined}"
-        lines += layout.wrap(f"{field.name}  running with {running}, {words}", 6, 8)
+        why = f" ({field.reason})" if field.reason and not item.waiting else ""
+        lines += layout.wrap(f"{field.name}  running with {running}, {words}{why}", 6, 8)
+    return lines
+
+
+def _pending_words(item: Pending) -> str:
+    """Since when, and whether the guest is in a managed save image meanwhile."""
+    saved = "  saved: its next start goes on with what it ran with" if item.saved else ""
+    return (f"  since {item.since}" if item.since else "") + saved
+
+
+def _busy(plan: Plan, layout: Layout) -> list[str]:
+    """Who is not touched until something else is over."""
+    if not plan.busy:
+        return []
+    lines = layout.title("Busy", len(plan.busy), more="apply waits, then leaves them out")
+    for item in sorted(plan.busy, key=lambda item: item.address):
+        lines += layout.wrap(f"{layout.address(item.address)}  {', '.join(item.jobs)}", 4, 8)
     return lines
 
 

@@ -8,7 +8,7 @@ All that is declared is ours, with a mark of what was applied, unless ``live.jso
 
 Keys of an entry: state, reason, autostart, managed_save, owned (true, false, or another stack's
 name), mark (false: none), applied (what a mark or claim remembers), names (of NICs, by MAC),
-phase, protect, born, key.
+phase, protect, born, waiting, key. ``saved/domain.web.xml`` is what a managed save image holds.
 """
 
 from __future__ import annotations
@@ -293,6 +293,7 @@ class _Builder:
             born=born,
             applied=applied,
             protect=entry.get("protect", False),
+            waiting=entry.get("waiting", {}),
         )
 
     def _without_claims(self, documents: Mapping[Address, Any]) -> Inventory:
@@ -310,6 +311,7 @@ class _Builder:
         running = self._page.texts.get(f"running/{address.short}.xml") or self._page.texts.get(
             f"running/{address}.xml"
         )
+        saved = self._page.texts.get(f"saved/{address.short}.xml")
         standing = address.kind in (Kind.NETWORK, Kind.POOL)
         state = State(entry.get("state", "running" if standing or running else "stopped"))
         if address.kind is Kind.VOLUME:
@@ -329,6 +331,7 @@ class _Builder:
             state=state,
             reason=entry.get("reason", ""),
             autostart=entry.get("autostart", standing if told is None else told),
-            managed_save=entry.get("managed_save", False),
+            managed_save=entry.get("managed_save", saved is not None),
+            saved=saved,
             secure=address.kind is Kind.DOMAIN,
         )

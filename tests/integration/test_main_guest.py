@@ -178,6 +178,32 @@ def test_a_transient_guest_is_made_persistent(guest: Guest) -> None:
     assert guest.domain.ID() == before
 
 
+def test_it_is_restarted_gracefully_and_back_when_its_agent_answers(guest: Guest) -> None:
+    """By the agent, without force: it would be powered off after the timeout otherwise."""
+    guest.spec["on_change"] = "restart"
+    guest.spec["force"] = False
+    guest.spec["shutdown_timeout"] = "2m"
+    guest.spec["video"] = "none"
+    wait_until(lambda: has_agent(guest.domain), "the agent listens", 60)
+    refused = guest.stack.apply(code=7)
+    assert "KVP217" in refused.err
+    before = guest.domain.ID()
+    done = guest.stack.apply("--allow-restart", f"domain.{guest.stack.tag}")
+    assert "updated, restarted" in done.out
+    assert guest.domain.ID() > before
+    assert guest.domain.getTime()
+    assert "Pending restart" not in guest.stack.in_sync().out
+    del guest.spec["on_change"]
+    guest.spec["force"] = True
+    guest.spec["shutdown_timeout"] = "20s"
+
+
+def has_agent(domain: libvirt.virDomain) -> bool:
+    """Whether the guest's agent listens."""
+    channel = "devices/channel/target[@name='org.qemu.guest_agent.0'][@state='connected']"
+    return document(domain, 0).find(channel) is not None
+
+
 def test_it_stops_and_starts(guest: Guest) -> None:
     guest.spec["state"] = "stopped"
     planned = guest.stack.settle()

@@ -59,6 +59,7 @@ class FakeHost:
     Attributes:
         calls: what was performed, in order.
         refuse: (verb, address.short) -> the error to raise instead of performing.
+        busy: address.short -> what each look for jobs finds, in turn; nothing when it is empty.
         before: called with (verb, address) before each performance, outside of any lock.
     """
 
@@ -69,6 +70,7 @@ class FakeHost:
     reads: list[str] = field(default_factory=list)
     refuse: dict[tuple[Verb, str], HostError] = field(default_factory=dict)
     before: Callable[[Verb, Address], None] = lambda verb, address: None
+    busy: dict[str, list[tuple[str, ...]]] = field(default_factory=dict)
     claims: Claims | None = None
     claim_writes: list[Claims] = field(default_factory=list)
     claims_refused: HostError | None = None
@@ -105,6 +107,13 @@ class FakeHost:
             state=State.RUNNING if thing.active else State.STOPPED,
             autostart=thing.autostart,
         )
+
+    def jobs(self, address: Address) -> tuple[str, ...]:
+        with self.guard:
+            left = self.busy.get(address.short)
+            if not left:
+                return ()
+            return left.pop(0)
 
     def locks(self) -> tuple[LockInfo, ...]:
         return ()
@@ -167,7 +176,7 @@ class FakeHost:
                 self._edit(thing, lambda root: _update(root, arguments["xml"]))
             case Verb.UPDATE_NETWORK:
                 self._edit(thing, lambda root: _update_network(root, arguments))
-            case Verb.BUILD | Verb.REFRESH:
+            case Verb.BUILD | Verb.REFRESH | Verb.AWAIT:
                 pass
             case _:
                 raise AssertionError(verb)

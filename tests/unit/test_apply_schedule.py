@@ -7,6 +7,7 @@ import time
 from kvmplan.address import LOCAL, Address, Kind
 from kvmplan.apply.schedule import Schedule, Unit
 from kvmplan.kinds.verbs import Verb
+from kvmplan.mapping.impact import Impact
 from kvmplan.plan.change import Action, Change, Step
 
 
@@ -90,3 +91,45 @@ def test_ten_thousand_steps_cost_little() -> None:
     while (unit := plan.take(LOCAL)) is not None:
         plan.finish(unit)
     assert time.process_time() - began < 2.0
+
+
+def restarting(name: str, *ids: int) -> Change:
+    address = Address(LOCAL, Kind.DOMAIN, name)
+    made = tuple(Step(id_, address, Verb.SHUTDOWN, impact=Impact.RESTART) for id_ in ids)
+    return Change(address, Action.UPDATE, steps=made)
+
+
+def test_what_is_put_off_comes_again_and_others_come_first() -> None:
+    plan = schedule(change("a", (1, ())), change("b", (2, ())))
+    first = take(plan)
+    assert plan.put_off(first, 0.01) is False
+    assert [take(plan).id, take(plan).id] == [2, 1]
+
+
+def test_what_was_left_out_while_it_was_looked_at_is_not_put_off() -> None:
+    plan = schedule(change("a", (1, ()), (2, ())))
+    unit = take(plan)
+    assert plan.halt("no") == []
+    assert plan.put_off(unit, 0.0) is True
+    assert plan.take(LOCAL) is None
+
+
+def test_restarts_come_one_after_another_and_one_that_waits_lets_others_pass() -> None:
+    plan = schedule(restarting("a", 1, 2), restarting("b", 3, 4), change("c", (5, ())))
+    busy = take(plan)
+    assert (busy.id, plan.put_off(busy, 3600)) == (1, False)
+    unit = take(plan)
+    assert (unit.id, take(plan).id) == (3, 5), "the queue of restarts goes on without a"
+    plan.finish(unit)
+    unit = take(plan)
+    assert (unit.id, plan.put_off(unit, 0.0)) == (4, False), "b is under way and stays that"
+    plan.finish(take(plan))
+
+
+def test_no_restart_begins_after_a_failed_one() -> None:
+    plan = schedule(restarting("a", 1, 2), restarting("b", 3), restarting("c", 4))
+    unit = take(plan)
+    left = plan.halt("enough", lambda it: it.restarts and it is not unit.track.change)
+    assert [track.change.address.name for track in left] == ["b", "c"]
+    assert plan.fail(unit, unit.track.change.address) == []
+    assert plan.take(LOCAL) is None

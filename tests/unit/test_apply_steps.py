@@ -13,6 +13,7 @@ from kvmplan.apply.events import (
     ChangeFinished,
     ChangeSkipped,
     Event,
+    Progress,
     StepFinished,
 )
 from kvmplan.apply.port import ConnectionLost, HostError, NotLive, TimedOut
@@ -343,3 +344,104 @@ def test_no_secret_is_in_any_message() -> None:
     assert "hunter22" not in said
     assert "hunter22" not in repr(finished)
     assert "(sensitive)" in said
+
+
+# ------------------------------------------------------------------ restarts and busy domains
+
+BACKUP = ("a backup",)
+
+
+def restartable(**fields: Any) -> Resources:
+    return web(on_change="restart", **fields)
+
+
+def running(wanted: Resources) -> FakeHost:
+    host = made(wanted)
+    host.things[short("domain.web")].active = True
+    return host
+
+
+def restart(wanted: Resources, host: FakeHost) -> tuple[ApplyFinished, list[Event]]:
+    return run(wanted, host, allow_restart=("all",))
+
+
+def phase(host: FakeHost) -> str:
+    assert host.claims is not None
+    return host.claims.entries["domain.web"].phase
+
+
+def test_a_restart_is_noted_on_the_host_while_the_guest_is_down() -> None:
+    host = running(restartable())
+    seen: list[tuple[str, str]] = []
+    host.before = lambda verb, address: seen.append((verb.value, phase(host)))
+    finished, _ = restart(restartable(machine="pc"), host)
+    assert not finished.failed
+    assert seen[-3:] == [
+        ("shutdown", "restarting"),
+        ("start", "restarting"),
+        ("await", "restarting"),
+    ]
+    assert phase(host) == "done"
+    assert in_sync(restartable(machine="pc"), host)
+
+
+def test_a_guest_that_was_caught_between_down_and_up_is_started_by_the_next_run() -> None:
+    wanted = restartable(machine="pc")
+    host = running(restartable())
+    host.refuse[Verb.START, "domain.web"] = ConnectionLost("gone")
+    finished, _ = restart(wanted, host)
+    assert (finished.failed, phase(host)) == (1, "restarting")
+    host.refuse.clear()
+    host.calls.clear()
+    run(wanted, host)
+    assert [verb for verb, _ in host.verbs] == ["set-metadata", "start", "set-metadata"]
+    assert in_sync(wanted, host)
+    assert phase(host) == "done"
+
+
+def test_a_guest_that_stays_up_keeps_the_change_for_its_next_start() -> None:
+    host = running(restartable())
+    host.refuse[Verb.SHUTDOWN, "domain.web"] = TimedOut("still up")
+    finished, events = restart(restartable(machine="pc"), host)
+    assert (finished.failed, phase(host)) == (1, "done")
+    assert failures(events)[0][0] == "KVP609"
+    assert host.claims is not None
+    assert list(host.claims.entries["domain.web"].waiting) == ["machine"]
+
+
+def test_a_restart_that_somebody_else_did_meanwhile_is_not_done_again() -> None:
+    host = running(restartable())
+
+    def restarted(verb: Verb, _: Any) -> None:
+        thing = host.things[short("domain.web")]
+        if verb is Verb.SET_METADATA:
+            thing.running = thing.document
+
+    host.before = restarted
+    _, events = restart(restartable(machine="pc", title="new"), host)
+    assert "shutdown" not in [verb for verb, _ in host.verbs]
+    notes = next(event.notes for event in events if isinstance(event, ChangeFinished))
+    assert notes[0].startswith("not restarted")
+
+
+def test_busy_is_waited_for_said_and_then_left_out() -> None:
+    host = made(web())
+    host.busy["domain.web"] = [BACKUP]
+    finished, events = run(web(title="new"), host)
+    assert finished.changed == 1
+    assert [event.waiting for event in events if isinstance(event, Progress)] == ["a backup"]
+    host.busy["domain.web"] = [BACKUP]
+    plan = planned(desired(web(title="newer")), host)
+    finished = apply(plan, {host.name: host}, {}, events.append, job_timeout=0)
+    assert finished.skipped == 1
+    assert finished.outcomes[0][3] == "busy: a backup is at work on it"
+
+
+def test_a_job_that_begins_between_two_steps_leaves_the_change_half_done_and_said() -> None:
+    host = made(web())
+    host.busy["domain.web"] = [(), BACKUP]
+    plan = planned(desired(web(machine="pc", title="new")), host)
+    events: list[Event] = []
+    finished = apply(plan, {host.name: host}, {}, events.append, job_timeout=0)
+    assert finished.failed == 1
+    assert failures(events) == [("KVP608", "busy: a backup is at work on it")]

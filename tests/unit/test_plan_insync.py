@@ -28,6 +28,7 @@ OTHER_RECORDS: dict[str, Any] = {
     "persistent": False,
     "autostart": True,
     "managed_save": True,
+    "saved": "<domain/>",
     "secure": True,
 }
 OTHER_CLAIMS: dict[str, Any] = {
@@ -36,6 +37,7 @@ OTHER_CLAIMS: dict[str, Any] = {
     "born": {"format": "raw"},
     "applied": {"capacity": 1},
     "protect": True,
+    "waiting": {"video": "2026-01-01"},
     "hold": Hold("somebody"),
 }
 OTHER_FACTS: dict[str, Any] = {

@@ -1,0 +1,85 @@
+"""Restarts: which guests go down and up again in this run, and what they get by that.
+
+A guest whose spec says ``on_change: restart`` is restarted for what is changed now and reaches it
+at its next boot only, and for what is pending from before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from kvmplan.address import Kind
+from kvmplan.inventory import State
+from kvmplan.mapping.impact import Impact
+from kvmplan.mapping.types import format_duration
+from kvmplan.plan.change import Action, FieldChange, Pending, Reason
+from kvmplan.plan.judge import Verdict
+from kvmplan.plan.options import PlanOptions
+from kvmplan.plan.steps import patience
+
+CUT_RESTART = "a restart was cut while it was down: it is started again"
+"""Why a guest is started whose state the spec does not name."""
+
+
+def plan_restarts(
+    verdicts: Iterable[Verdict], pending: Iterable[Pending], options: PlanOptions
+) -> None:
+    """Turn changes and pending fields of guests that may be restarted into restarts.
+
+    At most `options.max_restarts` guests, by address; the others get what is changed at their next
+    boot, as ever.
+    """
+    waiting = {item.address: item.fields for item in pending if not item.waiting}
+    left = options.max_restarts
+    for verdict in sorted(filter(_may_restart, verdicts), key=lambda found: found.address):
+        changes, before = verdict.compared.changes, waiting.get(verdict.address, ())
+        if not before and not any(map(_waits, changes)):
+            continue
+        if left == 0:
+            note = f"it is not restarted in this run: --max-restarts {options.max_restarts}"
+            notes = (*verdict.compared.notes, note)
+            verdict.compared = replace(verdict.compared, notes=notes)
+            continue
+        left = None if left is None else left - 1
+        forced = tuple(_forcing(change) if _waits(change) else change for change in changes)
+        verdict.action, verdict.restart = Action.UPDATE, True
+        verdict.compared = replace(verdict.compared, changes=forced)
+        verdict.pending = tuple(map(_forcing, before))
+
+
+def _may_restart(verdict: Verdict) -> bool:
+    """Whether its guest is up, ours to act on, to be restarted, and not on its way down."""
+    intent, record = verdict.intent, verdict.record
+    if intent is None or record is None or verdict.address.kind is not Kind.DOMAIN:
+        return False
+    return (
+        getattr(intent.resource.model, "on_change", None) == "restart"
+        and verdict.action in (Action.NOOP, Action.UPDATE)
+        and verdict.reason in (Reason.NONE, Reason.ADOPT, Reason.TORN)
+        and record.state is State.RUNNING
+        and not any(change.path == ("state",) for change in verdict.compared.changes)
+    )
+
+
+def _waits(change: FieldChange) -> bool:
+    return change.verb is None and change.impact is Impact.NEXT_BOOT
+
+
+def _forcing(change: FieldChange) -> FieldChange:
+    return replace(change, impact=Impact.RESTART)
+
+
+def restart_notes(verdict: Verdict) -> Iterator[str]:
+    """What a reviewer should know of a restart, or of one that was cut."""
+    if verdict.intent is None:
+        return
+    if verdict.intent.down_for_restart:
+        yield CUT_RESTART
+    if verdict.restart:
+        given = patience(verdict.intent)
+        end = "it is powered off" if given["force"] else "nothing is done and it runs on"
+        yield (
+            f"its guest is asked to shut down; if it is still up after "
+            f"{format_duration(given['timeout'])}, {end}"
+        )
