@@ -26,8 +26,13 @@ from kvmplan.plan.intent import CHANGING, CREATING, Intent
 
 DONE = "done"
 SECONDS_BETWEEN_WRITES = 1.0
+SHARE_OF_TIME = 20
+"""Of a long run no more than one part in so many goes into writes that can wait."""
+
 OPENING = frozenset({Verb.START, Verb.ATTACH, Verb.UPDATE_DEVICE})
 """Verbs after which a guest may write into a volume that it could not write into before."""
+
+_VOLUME = f"{Kind.VOLUME}."
 
 UNMARKED = (Kind.POOL, Kind.VOLUME)
 """Kinds that keep no mark: the claim remembers what was applied."""
@@ -41,19 +46,28 @@ class ClaimBook:
             lost its lock must not write what it knew then over the claims of another.
     """
 
-    def __init__(self, site: Site, stack_name: str, origin: str = "") -> None:
+    def __init__(self, site: Site, head: Claims) -> None:
+        """`head`: the claims as they are to be written, but for their entries."""
         self._site = site
         self._host: Host = site.host
         found = site.inventory.claims
-        self._head = Claims(site.stack, stack_name, {}, origin or (found.origin if found else ""))
+        self._head = head
         self._before: Mapping[str, Claim] = found.entries if found else {}
         self._entries: dict[str, Claim] = dict(self._before)
         self._active = site.inventory.facts.has_secrets
         self.before_writing: Callable[[], None] = _nothing
-        self._version = self._written = 0
+        # What is noted: how often it changed, how often until its volumes did, until the host knew.
+        self._version = self._volumes = self._written = 0
+        if found is not None and head != replace(found, entries={}):
+            self._version = 1
         self._guard = threading.Lock()
         self._writing = threading.Lock()
-        self._last = float("-inf")
+        self._next = float("-inf")
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is something to write, although nothing has been done."""
+        return self._version > self._written
 
     # ------------------------------------------------------------------ the life of a plan
 
@@ -121,7 +135,7 @@ class ClaimBook:
         """
         opens = step.address.kind is Kind.DOMAIN and step.verb in OPENING
         if opens or (step.address.kind is Kind.POOL and step.verb is Verb.STOP):
-            self.flush()
+            self.flush_volumes()
 
     def gone(self, change: Change) -> None:
         """A deleted object is gone."""
@@ -189,18 +203,23 @@ class ClaimBook:
         with self._guard:
             if self._entries.get(claim.address) != claim:
                 self._entries[claim.address] = claim
-                self._version += 1
+                self._noted(claim.address)
 
     def _drop(self, address: Address) -> None:
         with self._guard:
             if self._entries.pop(address.short, None) is not None:
-                self._version += 1
+                self._noted(address.short)
+
+    def _noted(self, address: str) -> None:
+        self._version += 1
+        if address.startswith(_VOLUME):
+            self._volumes = self._version
 
     def _settle(self) -> None:
         """Write what is noted, unless that was done a moment ago."""
         if self._writing.acquire(blocking=False):
             try:
-                if time.monotonic() - self._last >= SECONDS_BETWEEN_WRITES:
+                if time.monotonic() >= self._next:
                     self._write()
             finally:
                 self._writing.release()
@@ -211,8 +230,13 @@ class ClaimBook:
         Raises:
             HostError: the host did not take it.
         """
-        with self._guard:
-            needed = self._version
+        self._have(self._version)
+
+    def flush_volumes(self) -> None:
+        """Have everything noted of volumes on the host. Raises HostError."""
+        self._have(self._volumes)
+
+    def _have(self, needed: int) -> None:
         with self._writing:
             if self._written < needed:
                 self._write()
@@ -222,11 +246,13 @@ class ClaimBook:
             version, entries = self._version, dict(self._entries)
         if version == self._written:
             return
+        begun = time.monotonic()
         if self._active:
             self.before_writing()
             self._host.write_claims(replace(self._head, entries=entries))
         self._written = version
-        self._last = time.monotonic()
+        now = time.monotonic()
+        self._next = now + max(SECONDS_BETWEEN_WRITES, SHARE_OF_TIME * (now - begun))
 
 
 def vanished(

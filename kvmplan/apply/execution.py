@@ -103,7 +103,7 @@ class Execution:
         self._book.before(step)
         if step.verb is Verb.DEFINE and not task.creates and step.address.kind is Kind.DOMAIN:
             # An older guest gets a volume of this run: that it is whole must be known from now on.
-            self._book.flush()
+            self._book.flush_volumes()
         fallback = self._worker.carry_out(task, step)
         if task.change.action is Action.REPLACE and task.removed and not task.made:
             self._book.begin_again(task.wanted)

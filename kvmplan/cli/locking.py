@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def locked(session: Session, timeout: float, operation: str) -> Iterator[dict[str, Lock]]:
-    """Hold the lock on all hosts.
+    """Hold the lock on all hosts that can keep one.
 
     Args:
         session: the specs and the hosts.
@@ -45,6 +45,8 @@ def locked(session: Session, timeout: float, operation: str) -> Iterator[dict[st
                     if file is not None:
                         here = held_here(file, _about(session, operation), _left(deadline))
                         stack.enter_context(here)
+                    if not host.facts.has_secrets:
+                        continue  # it can keep no lock: KVP224 says so
                     uid = session.desired.stack.uid
                     held[name] = stack.enter_context(host.lock(uid, operation, _left(deadline)))
             except HeldHere as error:

@@ -238,10 +238,13 @@ def make_plan(session: Session, options: PlanOptions, *, brief: bool = False) ->
     Raises:
         Failure: a failing host, or a flag that matches nothing.
     """
+    from kvmplan.cli.git import git_origin
     from kvmplan.cli.memory import Memory
+    from kvmplan.host import start
     from kvmplan.kinds.skeletons import skeletons
     from kvmplan.plan.planner import Planner
 
+    asked = start(lambda: options.origin or git_origin(session.path))
     inventories = read_hosts(session)
     _check_patterns(session, options, inventories)
 
@@ -249,7 +252,8 @@ def make_plan(session: Session, options: PlanOptions, *, brief: bool = False) ->
         with translated(session, host):
             return session.hosts[host].complete(inventory, pools)
 
-    options = replace(options, partial=len(inventories) < len(session.desired.stack.hosts))
+    partial = len(inventories) < len(session.desired.stack.hosts)
+    options = replace(options, partial=partial, origin=asked.result())
     templates = skeletons(session.templates)
     uris = (inventory.facts.uri for inventory in inventories.values())
     memory = Memory(session.desired.stack.uid, uris) if brief else None
