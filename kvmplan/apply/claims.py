@@ -21,12 +21,14 @@ from kvmplan.inventory import Claim, Claims, Inventory, Record
 from kvmplan.kinds.mark import applied_fields
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.document import parse
+from kvmplan.mapping.model import declared
 from kvmplan.plan.change import Action, Change, Reason, Step
 from kvmplan.plan.intent import CHANGING, CREATING, Intent
+from kvmplan.spec.desired import Resource
 
 DONE = "done"
 SECONDS_BETWEEN_WRITES = 1.0
-SHARE_OF_TIME = 20
+SHARE_OF_TIME = 40
 """Of a long run no more than one part in so many goes into writes that can wait."""
 
 OPENING = frozenset({Verb.START, Verb.ATTACH, Verb.UPDATE_DEVICE})
@@ -160,7 +162,14 @@ class ClaimBook:
 
     def _beginning(self, intent: Intent) -> Claim:
         key, protect = self._site.uuid_for(intent), intent.resource.lifecycle.prevent_destroy
-        return Claim(intent.address.short, key, CREATING, _wanted_born(intent), None, protect)
+        return Claim(
+            intent.address.short,
+            key,
+            CREATING,
+            _wanted_born(intent.address, intent.tree),
+            None,
+            protect,
+        )
 
     def _begin_update(self, change: Change) -> None:
         """If it is cut, the next plan must not take what was done by then for another's work."""
@@ -172,7 +181,7 @@ class ClaimBook:
     def _owned(self, intent: Intent, record: Record, born: Mapping[str, Any] | None) -> Claim:
         unmarked = intent.address.kind in UNMARKED
         if born is None:
-            born = _found_born(intent, record)
+            born = _found_born(record, intent.tree)
         return Claim(
             address=intent.address.short,
             key=record.key,
@@ -276,15 +285,36 @@ def vanished(
     return tuple(found)
 
 
+def adopted(record: Record, claim: Claim | None, resource: Resource | None) -> Claim:
+    """The claim on an object that is taken over as it is.
+
+    Args:
+        record: the object.
+        claim: what is claimed under its address, which may be another object.
+        resource: what the specs say of it, if they do.
+    """
+    same = claim is not None and claim.key == record.key
+    tree = declared(resource.model) if resource is not None else {}
+    born = claim.born if claim is not None and same else _found_born(record, tree)
+    return Claim(
+        record.address.short,
+        record.key,
+        DONE,
+        born,
+        claim.applied if claim is not None and same else None,
+        resource.lifecycle.prevent_destroy if resource else bool(same and claim and claim.protect),
+        claim.hold if claim is not None and same else None,
+    )
+
+
 def _nothing() -> None:
     """Writing needs no leave."""
 
 
-def _wanted_born(intent: Intent) -> dict[str, Any]:
+def _wanted_born(address: Address, tree: Mapping[str, Any]) -> dict[str, Any]:
     """What a volume will be born from, as far as its spec says."""
-    if intent.address.kind is not Kind.VOLUME:
+    if address.kind is not Kind.VOLUME:
         return {}
-    tree = intent.tree
     backing = tree.get("backing") or {}
     born = {
         "format": tree.get("format"),
@@ -294,10 +324,10 @@ def _wanted_born(intent: Intent) -> dict[str, Any]:
     return {name: value for name, value in born.items() if value is not None}
 
 
-def _found_born(intent: Intent, record: Record) -> dict[str, Any]:
-    """What a volume was born from: its clone's source as the spec says, the rest as it is found."""
-    born = _wanted_born(intent)
-    if intent.address.kind is Kind.VOLUME and "format" not in born:
+def _found_born(record: Record, tree: Mapping[str, Any]) -> dict[str, Any]:
+    """What a volume was born from: its format as it is found, the rest as the spec says."""
+    born = _wanted_born(record.address, tree)
+    if record.address.kind is Kind.VOLUME:
         node = parse(record.document).find("target/format")
         if node is not None:
             born["format"] = node.get("type")

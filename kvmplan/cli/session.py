@@ -209,6 +209,26 @@ def take_inventories(
     return dict(zip(hosts, read_by_name, strict=True))
 
 
+def read_everything(session: Session, *, lenient: bool = False) -> dict[str, Inventory]:
+    """The inventories of all hosts with every object read, whosever it is.
+
+    Args:
+        session: the open hosts.
+        lenient: name own claims that cannot be read, instead of failing.
+    """
+    from kvmplan.inventory import Wanted
+
+    uid, found = session.desired.stack.uid, {}
+    for name, host in session.hosts.items():
+        with translated(session, name):
+            first = host.inventory(Wanted(frozenset(), stack_uid=uid, lenient=lenient))
+            there = (
+                Address(name, kind, item) for kind, names in first.names.items() for item in names
+            )
+            found[name] = host.inventory(Wanted(frozenset(there), stack_uid=uid, lenient=lenient))
+    return found
+
+
 def wanted_of(desired: Desired, host: str) -> Wanted:
     """What a plan needs to read of a host."""
     from kvmplan.inventory import Wanted

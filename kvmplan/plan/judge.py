@@ -13,13 +13,14 @@ from typing import Any
 
 from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics
-from kvmplan.inventory import FORGOTTEN, Hold, Inventory, Record, State
+from kvmplan.inventory import Hold, Inventory, Record, State
 from kvmplan.kinds.mark import applied_fields
 from kvmplan.plan.born import Births
 from kvmplan.plan.change import Action, Pending, Reason, Released, Unlisted
 from kvmplan.plan.fields import NOTHING, Compared, compare, pending, running_tree, waits_for_guest
 from kvmplan.plan.insync import InSync, wanted_digest
 from kvmplan.plan.intent import CREATING, Intent, intend, is_claimed
+from kvmplan.plan.lineage import words as lineage_words
 from kvmplan.plan.members import released
 from kvmplan.plan.options import PlanOptions, named
 from kvmplan.plan.references import found as live_references
@@ -210,10 +211,17 @@ class Judge:
         address = intent.address
         if self._options.adopt:
             return Verdict(address, Action.UPDATE, Reason.ADOPT, intent, record, compared)
+        inventory = self._inventories[address.host]
+        about = lineage_words(record, inventory, self._desired.stack.uid)
         if not compared.changes:
+            if about:
+                compared = replace(compared, notes=(*compared.notes, f"it is {about}"))
             return Verdict(address, Action.NOOP, Reason.UNOWNED, intent, record, compared)
         names = ", ".join(change.name for change in compared.changes[:5])
-        summary = f"{address.short} exists, is not owned by this stack, and differs in {names}"
+        known = f" ({about})" if about else ""
+        summary = (
+            f"{address.short} exists, is not owned by this stack{known}, and differs in {names}"
+        )
         remedy = "--adopt takes it over and applies the spec; or write what it is"
         self._found.error("KVP220", summary, intent.resource.place, remedy, address)
         return Verdict(address, Action.NOOP, Reason.BLOCKED, intent, record)
@@ -355,7 +363,7 @@ class Judge:
                     address not in self._desired.resources
                     and record is not None
                     and record.key == claim.key
-                    and claim.phase != FORGOTTEN
+                    and is_claimed(record, claim, inventory, None, self._desired.stack.uid)
                 ):
                     found.append(address)
         return tuple(found)
