@@ -110,7 +110,8 @@ class Judge:
         """Volumes of a cut run that are whole, although that is not noted yet, are not replaced.
 
         A guest is defined after its volumes are whole: where one of that same run is defined, they
-        are. Nobody but it can have written into them, and that is not to be lost.
+        are, and so are those that they are overlays of. Nobody but it can have written into them,
+        and that is not to be lost.
         """
         torn = [d for d in drafts if d.reason is Reason.TORN and d.action is Action.REPLACE]
         used = set[Address]()
@@ -121,11 +122,16 @@ class Judge:
                 begun = claim.phase == CREATING and record is not None and record.key == claim.key
                 if record is not None and begun and record.address.kind is Kind.DOMAIN:
                     used.update(live_references(record, inventory, self._skeleton))
-        for draft in torn:
-            if draft.address in used and draft.intent is not None:
-                facts = self._inventories[draft.address.host].facts
-                draft.action = Action.UPDATE
-                draft.compared = compare(draft.intent, facts, running_tree(draft.intent))
+        by_address = {draft.address: draft for draft in torn}
+        todo = [by_address[address] for address in sorted(used & by_address.keys())]
+        for draft in todo:
+            inventory = self._inventories[draft.address.host]
+            if draft.intent is None or draft.record is None or draft.action is Action.UPDATE:
+                continue
+            draft.action = Action.UPDATE
+            draft.compared = compare(draft.intent, inventory.facts, running_tree(draft.intent))
+            below = live_references(draft.record, inventory, self._skeleton)
+            todo += [by_address[address] for address in below if address in by_address]
 
     def look_closer(self) -> None:
         """Compare what is known to be in sync, too: others may be in conflict with it."""
