@@ -159,6 +159,23 @@ class Claims:
 
 
 @dataclass(frozen=True, slots=True)
+class DamagedClaims:
+    """A part of a stack's claims that cannot be read.
+
+    Attributes:
+        usage: usage name of the libvirt secret that holds it.
+        uuid: of that secret.
+        why: what is wrong with it.
+        newer: whether it is whole, and a newer kvmplan's.
+    """
+
+    usage: str
+    uuid: str
+    why: str
+    newer: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LockInfo:
     """Who holds a stack's lock on a host. Times are ISO 8601, UTC."""
 
@@ -180,6 +197,7 @@ class Inventory:
             Volumes of inactive pools are unknown and not listed.
         claims: this stack's claims; others' are in `foreign_claims`.
         unread: sentences on what could not be read (read-only connection, limits).
+        damaged: this stack's claims that cannot be read, if that was `Wanted` rather than an error.
         complete: whether `records` holds all domains of the host.
     """
 
@@ -191,6 +209,7 @@ class Inventory:
     foreign_claims: tuple[Claims, ...] = ()
     unread: tuple[str, ...] = ()
     complete: bool = False
+    damaged: tuple[DamagedClaims, ...] = ()
 
     def record(self, address: Address) -> Record | None:
         """The object at `address`, if it exists and was asked for."""
@@ -248,8 +267,10 @@ class Wanted:
         addresses: the declared domains and volumes (and what the stack has claimed is added).
         secure: domains whose documents are needed with their secrets.
         stack_uid: whose claims and marks are ours.
+        lenient: name this stack's claims that cannot be read, instead of raising an error.
     """
 
     addresses: frozenset[Address]
     secure: frozenset[Address] = frozenset()
     stack_uid: str = ""
+    lenient: bool = False

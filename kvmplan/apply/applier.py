@@ -47,6 +47,7 @@ from kvmplan.apply.waits import Waits, waits_for
 from kvmplan.apply.work import Task
 from kvmplan.diagnostics import Diagnostic, ExitCode, Failure, Severity
 from kvmplan.plan.change import Change
+from kvmplan.plan.identity import head
 
 if TYPE_CHECKING:
     from kvmplan.plan.planner import Planned
@@ -69,7 +70,6 @@ def apply(
     parallelism: int = 4,
     fail_fast: bool = False,
     stop: threading.Event | None = None,
-    origin: str = "",
     journal: Journal | None = None,
     heartbeat: float = HEARTBEAT_SECONDS,
     job_timeout: float = JOB_TIMEOUT_SECONDS,
@@ -84,7 +84,6 @@ def apply(
         parallelism: steps at once on each host.
         fail_fast: begin nothing more after a failure.
         stop: begin nothing more once it is set; steps in flight are finished.
-        origin: the git origin of the specs, to be remembered with the claims.
         journal: keeps what is touched as it was before; one that cannot be written stops nothing.
         heartbeat: seconds between two `Progress` events.
         job_timeout: seconds that each step waits for jobs of others on its object.
@@ -97,7 +96,7 @@ def apply(
         Exception: what `emit` raised; nothing was begun after that.
     """
     stop = stop or threading.Event()
-    run = _Run(planned, hosts, locks, emit, fail_fast, stop, origin, journal, job_timeout)
+    run = _Run(planned, hosts, locks, emit, fail_fast, stop, journal, job_timeout)
     return run.run(parallelism, heartbeat)
 
 
@@ -112,7 +111,6 @@ class _Run:
         emit: Callable[[Event], None],
         fail_fast: bool,
         stop: threading.Event,
-        origin: str,
         journal: Journal | None,
         job_timeout: float,
     ) -> None:
@@ -130,13 +128,14 @@ class _Run:
         self._waits = Waits(job_timeout)
         self._executions: dict[str, Execution] = {}
         for name, inventory in planned.inventories.items():
-            gone = vanished(inventory, planned.intents, destroy=self._plan.destroy)
-            if not gone and name not in self._schedule.hosts:
+            plan = self._plan
+            site = Site(hosts[name], inventory, planned.births, plan.stack_uid)
+            found = inventory.claims
+            book = ClaimBook(site, head(found, plan.stack_uid, plan.stack_name, planned.options))
+            book.forget(vanished(inventory, planned.intents, destroy=plan.destroy))
+            if not book.is_due and name not in self._schedule.hosts:
                 continue
-            site = Site(hosts[name], inventory, planned.births, self._plan.stack_uid)
-            book = ClaimBook(site, self._plan.stack_name, origin)
-            book.forget(gone)
-            book.learn(self._plan)
+            book.learn(plan)
             lock = locks.get(name)
             self._executions[name] = Execution(site, planned.intents, lock, book, journal)
 

@@ -21,13 +21,20 @@ from kvmplan.inventory import RESTARTING, Claim, Claims, Inventory, Record, Stat
 from kvmplan.kinds.mark import applied_fields
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.document import parse
+from kvmplan.mapping.model import declared
 from kvmplan.plan.change import Action, Change, Plan, Reason, Step
 from kvmplan.plan.intent import CHANGING, CREATING, Intent
+from kvmplan.spec.desired import Resource
 
 DONE = "done"
 SECONDS_BETWEEN_WRITES = 1.0
+SHARE_OF_TIME = 40
+"""Of a long run no more than one part in so many goes into writes that can wait."""
+
 OPENING = frozenset({Verb.START, Verb.ATTACH, Verb.UPDATE_DEVICE})
 """Verbs after which a guest may write into a volume that it could not write into before."""
+
+_VOLUME = f"{Kind.VOLUME}."
 
 UNMARKED = (Kind.POOL, Kind.VOLUME)
 """Kinds that keep no mark: the claim remembers what was applied."""
@@ -41,20 +48,29 @@ class ClaimBook:
             lost its lock must not write what it knew then over the claims of another.
     """
 
-    def __init__(self, site: Site, stack_name: str, origin: str = "") -> None:
+    def __init__(self, site: Site, head: Claims) -> None:
+        """`head`: the claims as they are to be written, but for their entries."""
         self._site = site
         self._host: Host = site.host
         found = site.inventory.claims
-        self._head = Claims(site.stack, stack_name, {}, origin or (found.origin if found else ""))
+        self._head = head
         self._before: Mapping[str, Claim] = found.entries if found else {}
         self._entries: dict[str, Claim] = dict(self._before)
         self._active = site.inventory.facts.has_secrets
         self.before_writing: Callable[[], None] = _nothing
         self._moment, self._pending = "", dict[Address, frozenset[str]]()
-        self._version = self._written = 0
+        # What is noted: how often it changed, how often until its volumes did, until the host knew.
+        self._version = self._volumes = self._written = 0
+        if found is not None and head != replace(found, entries={}):
+            self._version = 1
         self._guard = threading.Lock()
         self._writing = threading.Lock()
-        self._last = float("-inf")
+        self._next = float("-inf")
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is something to write, although nothing has been done."""
+        return self._version > self._written
 
     # ------------------------------------------------------------------ the life of a plan
 
@@ -154,7 +170,7 @@ class ClaimBook:
         """
         opens = step.address.kind is Kind.DOMAIN and step.verb in OPENING
         if opens or (step.address.kind is Kind.POOL and step.verb is Verb.STOP):
-            self.flush()
+            self.flush_volumes()
 
     def gone(self, change: Change) -> None:
         """A deleted object is gone."""
@@ -179,7 +195,14 @@ class ClaimBook:
 
     def _beginning(self, intent: Intent) -> Claim:
         key, protect = self._site.uuid_for(intent), intent.resource.lifecycle.prevent_destroy
-        return Claim(intent.address.short, key, CREATING, _wanted_born(intent), None, protect)
+        return Claim(
+            intent.address.short,
+            key,
+            CREATING,
+            _wanted_born(intent.address, intent.tree),
+            None,
+            protect,
+        )
 
     def _begin_update(self, change: Change) -> None:
         """If it is cut, the next plan must not take what was done by then for another's work."""
@@ -191,7 +214,7 @@ class ClaimBook:
     def _owned(self, intent: Intent, record: Record, born: Mapping[str, Any] | None) -> Claim:
         unmarked = intent.address.kind in UNMARKED
         if born is None:
-            born = _found_born(intent, record)
+            born = _found_born(record, intent.tree)
         return Claim(
             address=intent.address.short,
             key=record.key,
@@ -231,18 +254,23 @@ class ClaimBook:
         with self._guard:
             if self._entries.get(claim.address) != claim:
                 self._entries[claim.address] = claim
-                self._version += 1
+                self._noted(claim.address)
 
     def _drop(self, address: Address) -> None:
         with self._guard:
             if self._entries.pop(address.short, None) is not None:
-                self._version += 1
+                self._noted(address.short)
+
+    def _noted(self, address: str) -> None:
+        self._version += 1
+        if address.startswith(_VOLUME):
+            self._volumes = self._version
 
     def _settle(self) -> None:
         """Write what is noted, unless that was done a moment ago."""
         if self._writing.acquire(blocking=False):
             try:
-                if time.monotonic() - self._last >= SECONDS_BETWEEN_WRITES:
+                if time.monotonic() >= self._next:
                     self._write()
             finally:
                 self._writing.release()
@@ -253,8 +281,13 @@ class ClaimBook:
         Raises:
             HostError: the host did not take it.
         """
-        with self._guard:
-            needed = self._version
+        self._have(self._version)
+
+    def flush_volumes(self) -> None:
+        """Have everything noted of volumes on the host. Raises HostError."""
+        self._have(self._volumes)
+
+    def _have(self, needed: int) -> None:
         with self._writing:
             if self._written < needed:
                 self._write()
@@ -264,11 +297,13 @@ class ClaimBook:
             version, entries = self._version, dict(self._entries)
         if version == self._written:
             return
+        begun = time.monotonic()
         if self._active:
             self.before_writing()
             self._host.write_claims(replace(self._head, entries=entries))
         self._written = version
-        self._last = time.monotonic()
+        now = time.monotonic()
+        self._next = now + max(SECONDS_BETWEEN_WRITES, SHARE_OF_TIME * (now - begun))
 
 
 def vanished(
@@ -292,15 +327,36 @@ def vanished(
     return tuple(found)
 
 
+def adopted(record: Record, claim: Claim | None, resource: Resource | None) -> Claim:
+    """The claim on an object that is taken over as it is.
+
+    Args:
+        record: the object.
+        claim: what is claimed under its address, which may be another object.
+        resource: what the specs say of it, if they do.
+    """
+    same = claim is not None and claim.key == record.key
+    tree = declared(resource.model) if resource is not None else {}
+    born = claim.born if claim is not None and same else _found_born(record, tree)
+    return Claim(
+        record.address.short,
+        record.key,
+        DONE,
+        born,
+        claim.applied if claim is not None and same else None,
+        resource.lifecycle.prevent_destroy if resource else bool(same and claim and claim.protect),
+        claim.hold if claim is not None and same else None,
+    )
+
+
 def _nothing() -> None:
     """Writing needs no leave."""
 
 
-def _wanted_born(intent: Intent) -> dict[str, Any]:
+def _wanted_born(address: Address, tree: Mapping[str, Any]) -> dict[str, Any]:
     """What a volume will be born from, as far as its spec says."""
-    if intent.address.kind is not Kind.VOLUME:
+    if address.kind is not Kind.VOLUME:
         return {}
-    tree = intent.tree
     backing = tree.get("backing") or {}
     born = {
         "format": tree.get("format"),
@@ -310,10 +366,10 @@ def _wanted_born(intent: Intent) -> dict[str, Any]:
     return {name: value for name, value in born.items() if value is not None}
 
 
-def _found_born(intent: Intent, record: Record) -> dict[str, Any]:
-    """What a volume was born from: its clone's source as the spec says, the rest as it is found."""
-    born = _wanted_born(intent)
-    if intent.address.kind is Kind.VOLUME and "format" not in born:
+def _found_born(record: Record, tree: Mapping[str, Any]) -> dict[str, Any]:
+    """What a volume was born from: its format as it is found, the rest as the spec says."""
+    born = _wanted_born(record.address, tree)
+    if record.address.kind is Kind.VOLUME:
         node = parse(record.document).find("target/format")
         if node is not None:
             born["format"] = node.get("type")

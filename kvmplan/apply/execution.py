@@ -104,7 +104,7 @@ class Execution:
         self._book.before(step)
         if step.verb is Verb.DEFINE and not task.creates and step.address.kind is Kind.DOMAIN:
             # An older guest gets a volume of this run: that it is whole must be known from now on.
-            self._book.flush()
+            self._book.flush_volumes()
         restarts = step.impact is Impact.RESTART
         if restarts and step.verb is Verb.SHUTDOWN:
             self._before_restart(task)

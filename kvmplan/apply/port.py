@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
@@ -52,6 +52,20 @@ class LockHeld(HostError):
     def __init__(self, holder: LockInfo) -> None:
         self.holder = holder
         super().__init__(f"locked by {holder.who} since {holder.since} ({holder.operation})")
+
+
+class ClaimsUnreadable(HostError):
+    """A stack's claims cannot be read; they are never overwritten unasked.
+
+    Attributes:
+        why: what is wrong with them.
+        newer: whether they are whole, and a newer kvmplan's.
+    """
+
+    def __init__(self, usage: str, why: str, *, newer: bool = False) -> None:
+        self.why, self.newer = why, newer
+        summary = f"the claims in libvirt's secret '{usage}' cannot be read: {why}"
+        super().__init__(f"{summary}; nothing was overwritten", doing="reading claims")
 
 
 class Reader(Protocol):
@@ -131,6 +145,9 @@ class Host(Reader, Protocol):
         """Remove the lock with this id; False if there is none."""
         ...
 
-    def write_claims(self, claims: Claims) -> None:
-        """Replace this stack's claims on this host; empty ones are removed."""
+    def write_claims(self, claims: Claims, *, over: Set[str] = frozenset()) -> None:
+        """Replace this stack's claims on this host; empty ones are removed.
+
+        `over`: uuids of secrets with damaged claims of this stack, which may be lost.
+        """
         ...

@@ -84,6 +84,11 @@ plan_flags = together(
     ),
     click.option("--allow-empty", is_flag=True, help="Prune although the specs are empty."),
     click.option(
+        "--same-stack",
+        is_flag=True,
+        help="It is the stack that the claims speak of, under a new name or in a new repository.",
+    ),
+    click.option(
         "--drift",
         type=click.Choice(["revert", "keep"]),
         default="revert",

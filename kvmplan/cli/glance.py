@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,16 +68,20 @@ def glance(path: str | None, options: PlanOptions, given: Mapping[str, Any]) -> 
     outline = recall(inputs)
     if outline is None or (given["connect"] and outline.hosts):
         return Glance(inputs)
-    return _look(inputs, outline, given)
+    return _look(inputs, outline, options, spec_path(path), given)
 
 
-def _look(inputs: str, outline: Outline, given: Mapping[str, Any]) -> Glance:
+def _look(
+    inputs: str, outline: Outline, options: PlanOptions, path: Path, given: Mapping[str, Any]
+) -> Glance:
     """Read the hosts. One that does not answer is left for the plan to tell of."""
+    from kvmplan.cli.git import git_origin
     from kvmplan.cli.memory import Memory
-    from kvmplan.host import default_uri, open_hosts
+    from kvmplan.host import default_uri, open_hosts, start
     from kvmplan.inventory import Wanted
 
     uris = dict(outline.hosts) or {LOCAL: given["connect"] or default_uri()}
+    asked = start(lambda: git_origin(path))
     hosts, errors = open_hosts(uris, read_only=given["read_only"])
     if errors:
         for host in hosts.values():
@@ -93,7 +97,8 @@ def _look(inputs: str, outline: Outline, given: Mapping[str, Any]) -> Glance:
             inventories = take_inventories(hosts, wanted)
             memory = Memory(outline.stack_uid, (i.facts.uri for i in inventories.values()))
             plan = None
-            if outline.holds(inventories, memory.in_sync):
+            options = replace(options, origin=asked.result())
+            if outline.holds(inventories, memory.in_sync, options):
                 plan = _unchanged(outline, inventories)
     except BaseException:
         for host in hosts.values():

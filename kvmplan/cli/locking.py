@@ -6,7 +6,7 @@ Runs on one machine meet at a lock of that machine first; the lock on the host i
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +17,12 @@ from kvmplan.diagnostics import ExitCode, Failure, fail
 if TYPE_CHECKING:
     from kvmplan.apply.port import Lock
     from kvmplan.cli.session import Session
+    from kvmplan.host.live import LibvirtHost
 
 
 @contextmanager
 def locked(session: Session, timeout: float, operation: str) -> Iterator[dict[str, Lock]]:
-    """Hold the lock on all hosts.
+    """Hold the lock on all hosts that can keep one.
 
     Args:
         session: the specs and the hosts.
@@ -32,7 +33,7 @@ def locked(session: Session, timeout: float, operation: str) -> Iterator[dict[st
         Failure: KVP401 and exit 4, somebody else holds it.
     """
     from kvmplan.apply.port import LockHeld
-    from kvmplan.cli.flock import HeldHere, held_here
+    from kvmplan.cli.flock import HeldHere
 
     held: dict[str, Lock] = {}
     deadline = time.monotonic() + timeout
@@ -43,8 +44,9 @@ def locked(session: Session, timeout: float, operation: str) -> Iterator[dict[st
                 with _translated_but((LockHeld, HeldHere), session, name):
                     file = _file(session, host.facts.uuid)
                     if file is not None:
-                        here = held_here(file, _about(session, operation), _left(deadline))
-                        stack.enter_context(here)
+                        _hold_here(stack, host, file, _about(session, operation), deadline)
+                    if not host.facts.has_secrets:
+                        continue  # it can keep no lock: KVP224 says so
                     uid = session.desired.stack.uid
                     held[name] = stack.enter_context(host.lock(uid, operation, _left(deadline)))
             except HeldHere as error:
@@ -59,6 +61,26 @@ def locked(session: Session, timeout: float, operation: str) -> Iterator[dict[st
                 gone = f", or, if its holder is gone for good, {unlock}"
                 raise _locked_out(name, error, gone) from error
         yield held
+
+
+def _hold_here(
+    stack: ExitStack, host: LibvirtHost, file: Path, about: Mapping[str, str], deadline: float
+) -> None:
+    """Hold the lock of this machine, unless its holder is frozen or was shut out of the host.
+
+    Raises:
+        HeldHere: its holder is at work.
+    """
+    from kvmplan.cli.flock import HeldHere, held_here
+    from kvmplan.host.lock import LEASE_SECONDS
+
+    try:
+        stack.enter_context(held_here(file, about, min(_left(deadline), LEASE_SECONDS)))
+    except HeldHere:
+        uid = file.name.partition("@")[0]
+        held = any(lock.stack_uid == uid for lock in host.locks())
+        if not host.facts.has_secrets or (held and not _left(deadline)):
+            raise
 
 
 def _left(deadline: float) -> float:

@@ -13,35 +13,51 @@ import click
 
 from kvmplan.cli import flags
 from kvmplan.cli.output import choose
-from kvmplan.diagnostics import Diagnostics, Failure
+from kvmplan.diagnostics import Diagnostics, Failure, fail
 
 if TYPE_CHECKING:
     from kvmplan.address import Address
     from kvmplan.cli.session import Session
-    from kvmplan.inventory import Claim, Inventory, Record
+    from kvmplan.inventory import Claim, Hold, Inventory
+    from kvmplan.spec.desired import Resource
 
-Edit = Callable[["Claim | None", "Record", "Inventory"], "Claim"]
+Edit = Callable[["Address", "Inventory", "Resource | None"], "Claim | None"]
+"""Address, host, what the specs say of it -> its claim from now on; None drops it."""
 
-addresses = flags.together(
-    click.argument("patterns", nargs=-1, required=True, metavar="ADDRESS..."),
+Eligible = Callable[["Address", "Inventory"], bool]
+"""Whether an address can be edited; problems that end the run are raised or noted."""
+
+ownership_flags = flags.together(
     click.option("--specs", "path", default=None, help="Where the specs are.  [default: specs/]"),
     flags.spec_flags,
     flags.connect_flags,
     flags.color_flags,
 )
+addresses = flags.together(
+    click.argument("patterns", nargs=-1, required=True, metavar="ADDRESS..."), ownership_flags
+)
 
 
 @click.command()
-@addresses
-def adopt(patterns: tuple[str, ...], **given: Any) -> None:
+@click.option(
+    "--over-damaged",
+    is_flag=True,
+    help="Throw away claims of this stack that cannot be read; doctor --repair lists them.",
+)
+@click.argument("patterns", nargs=-1, metavar="[ADDRESS...]")
+@ownership_flags
+def adopt(patterns: tuple[str, ...], over_damaged: bool, **given: Any) -> None:
     """Take ownership of live objects. Touches nothing else; plan then shows how they differ."""
-    from kvmplan.inventory import Claim
+    from kvmplan.apply.claims import adopted
 
-    def take(claim: Claim | None, record: Record, _: Inventory) -> Claim:
-        known = claim if claim is not None and claim.key == record.key else None
-        return replace(known or Claim(record.address.short, record.key), phase="done")
+    if not patterns and not over_damaged:
+        raise click.UsageError("Missing argument 'ADDRESS...'.")
 
-    _edit("adopted", patterns, given, take, anything=True)
+    def take(address: Address, inventory: Inventory, resource: Resource | None) -> Claim:
+        record = inventory.records[address]
+        return adopted(record, inventory.claim(address), resource)
+
+    _edit("adopted", "live object", patterns, given, take, _is_free, lenient=over_damaged)
 
 
 @click.command()
@@ -50,10 +66,16 @@ def forget(patterns: tuple[str, ...], **given: Any) -> None:
     """Drop ownership of objects. They stay as they are; a tombstone keeps them forgotten."""
     from kvmplan.inventory import FORGOTTEN, Claim
 
-    def drop(claim: Claim | None, record: Record, _: Inventory) -> Claim:
-        return Claim(record.address.short, record.key, FORGOTTEN)
+    def drop(address: Address, inventory: Inventory, _: Resource | None) -> Claim | None:
+        claim, record = inventory.claim(address), inventory.record(address)
+        assert claim is not None
+        if record is None and not inventory.is_unseen(address):
+            return None
+        if record is not None and claim.key not in (record.key, ""):
+            return None
+        return Claim(address.short, record.key if record else claim.key, FORGOTTEN)
 
-    _edit("forgotten", patterns, given, drop)
+    _edit("forgotten", "object of this stack", patterns, given, drop, _is_claimed)
 
 
 @click.command()
@@ -63,26 +85,26 @@ def forget(patterns: tuple[str, ...], **given: Any) -> None:
 def hold(patterns: tuple[str, ...], until: str | None, reason: str, **given: Any) -> None:
     """Make every run of every pipeline leave these objects alone. Kept on the host."""
     from kvmplan.apply.who import who
-    from kvmplan.inventory import Claim, Hold
+    from kvmplan.inventory import Hold
 
     wanted = Hold(who(), reason, _until(until))
-
-    def keep(claim: Claim | None, record: Record, _: Inventory) -> Claim:
-        return replace(claim or Claim(record.address.short, record.key), hold=wanted)
-
-    _edit(str(wanted), patterns, given, keep)
+    _edit(str(wanted), "object of this stack", patterns, given, _holding(wanted), _is_owned)
 
 
 @click.command()
 @addresses
 def release(patterns: tuple[str, ...], **given: Any) -> None:
     """Take a hold back."""
-    from kvmplan.inventory import Claim
+    _edit("released", "object of this stack", patterns, given, _holding(None), _is_owned)
 
-    def free(claim: Claim | None, record: Record, _: Inventory) -> Claim:
-        return replace(claim or Claim(record.address.short, record.key), hold=None)
 
-    _edit("released", patterns, given, free)
+def _holding(wanted: Hold | None) -> Edit:
+    def edit(address: Address, inventory: Inventory, _: Resource | None) -> Claim:
+        claim = inventory.claim(address)
+        assert claim is not None
+        return replace(claim, hold=wanted)
+
+    return edit
 
 
 def _until(text: str | None) -> str:
@@ -103,96 +125,132 @@ def _until(text: str | None) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
+def _is_free(address: Address, inventory: Inventory) -> bool:
+    """Whether it is there and not another stack's. Raises `Failure`: KVP221."""
+    record = inventory.record(address)
+    if record is None:
+        return False
+    owner = inventory.other_owner(address, record.key)
+    if owner is not None:
+        summary = f"{address.short} belongs to the stack '{owner}'"
+        raise fail("KVP221", summary, remedy="forget it there first", address=address)
+    return True
+
+
+def _is_claimed(address: Address, inventory: Inventory) -> bool:
+    """Whether the stack's claims speak of it, there or not."""
+    claim = inventory.claim(address)
+    return claim is not None and claim.phase != "forgotten"
+
+
+def _is_owned(address: Address, inventory: Inventory) -> bool:
+    """Whether it is claimed, there, and the same object."""
+    claim, record = inventory.claim(address), inventory.record(address)
+    same = claim is not None and record is not None and claim.key == record.key
+    return same and _is_claimed(address, inventory)
+
+
 def _edit(
     done: str,
+    what: str,
     patterns: tuple[str, ...],
     given: dict[str, Any],
     edit: Edit,
+    eligible: Eligible,
     *,
-    anything: bool = False,
+    lenient: bool = False,
 ) -> None:
-    """Change the claims of the objects that the patterns name, under the lock of each host.
+    """Change the claims that the patterns name, under the lock of each host.
 
-    With `anything` they may be live objects that nobody owns; else they must be the stack's.
+    Args:
+        done: what is said of each in the end.
+        what: what a pattern must name.
+        patterns: addresses or globs.
+        given: the command's flags.
+        edit: gives the new claim.
+        eligible: which addresses may be named.
+        lenient: lose claims of this stack that cannot be read.
     """
     from kvmplan.cli.locking import locked
     from kvmplan.cli.plan import close, session_of
+    from kvmplan.cli.session import read_everything
 
     choose(color=given["color"], no_color=given["no_color"], json=False, operation=done)
     session = session_of(given["path"], given)
     try:
         with locked(session, 0, "changing claims"):
-            inventories = _inventories(session)
-            chosen = _chosen(inventories, patterns, anything)
-            for host, records in sorted(chosen.items()):
-                _write(session, inventories[host], records, edit)
+            inventories = read_everything(session, lenient=lenient)
+            _refuse_newer(inventories)
+            chosen = _chosen(inventories, patterns, what, eligible)
+            for host, inventory in sorted(inventories.items()):
+                here = [address for address in chosen if address.host == host]
+                if here or inventory.damaged:
+                    _write(session, inventory, here, edit)
     finally:
         close(session)
-    for records in chosen.values():
-        for record in records:
-            click.echo(f"{record.address.short}: {done}")
+    for address in chosen:
+        click.echo(f"{address.short}: {done}")
+    for inventory in inventories.values():
+        for part in inventory.damaged:
+            click.echo(f"{part.usage}: thrown away, it could not be read")
 
 
-def _inventories(session: Session) -> dict[str, Inventory]:
-    from kvmplan.address import Address
-    from kvmplan.cli.session import translated
-    from kvmplan.inventory import Wanted
-
-    found = {}
-    for name, host in session.hosts.items():
-        with translated(session, name):
-            first = host.inventory(Wanted(frozenset(), stack_uid=session.desired.stack.uid))
-            there = (
-                Address(name, kind, item) for kind, names in first.names.items() for item in names
-            )
-            wanted = Wanted(frozenset(there), stack_uid=session.desired.stack.uid)
-            found[name] = host.inventory(wanted)
-    return found
+def _refuse_newer(inventories: Mapping[str, Inventory]) -> None:
+    """Claims of a newer kvmplan are whole, and are never thrown away. Raises `Failure`: KVP515."""
+    for host, inventory in inventories.items():
+        for part in inventory.damaged:
+            if part.newer:
+                summary = f"host '{host}': the claims in '{part.usage}' are a newer kvmplan's"
+                raise fail("KVP515", summary, remedy="use that kvmplan")
 
 
 def _chosen(
-    inventories: Mapping[str, Inventory], patterns: tuple[str, ...], anything: bool
-) -> dict[str, list[Record]]:
-    """The live objects that the patterns name. Raises `Failure`: KVP250, KVP221."""
+    inventories: Mapping[str, Inventory],
+    patterns: tuple[str, ...],
+    what: str,
+    eligible: Eligible,
+) -> list[Address]:
+    """What the patterns name, of what is live or claimed. Raises `Failure`: KVP250, KVP221."""
     found = Diagnostics()
-    chosen: dict[str, dict[Address, Record]] = {}
+    chosen: set[Address] = set()
     for pattern in patterns:
-        matched = False
-        for host, inventory in inventories.items():
-            for address, record in sorted(inventory.records.items()):
-                if not address.matches(pattern) or not _allowed(inventory, record, anything, found):
-                    continue
-                matched = True
-                chosen.setdefault(host, {})[address] = record
-        if not matched:
-            what = "live object" if anything else "object of this stack"
+        named = [
+            address
+            for host, inventory in inventories.items()
+            for address in _known(host, inventory)
+            if address.matches(pattern) and eligible(address, inventory)
+        ]
+        chosen.update(named)
+        if not named:
             found.error("KVP250", f"'{pattern}' names no {what}")
     if found.has_errors:
         raise Failure(found)
-    return {host: list(records.values()) for host, records in chosen.items()}
+    return sorted(chosen)
 
 
-def _allowed(inventory: Inventory, record: Record, anything: bool, found: Diagnostics) -> bool:
-    claim = inventory.claim(record.address)
-    if claim is not None and claim.key == record.key and (anything or claim.phase != "forgotten"):
-        return True
-    owner = inventory.other_owner(record.address, record.key)
-    if anything and owner is not None:
-        summary = f"{record.address.short} belongs to the stack '{owner}'"
-        found.error("KVP221", summary, remedy="forget it there first", address=record.address)
-        return False
-    return anything
+def _known(host: str, inventory: Inventory) -> list[Address]:
+    from kvmplan.address import parse_address
+
+    claimed = inventory.claims.entries if inventory.claims else ()
+    return sorted({*inventory.records, *(parse_address(short, host) for short in claimed)})
 
 
-def _write(session: Session, inventory: Inventory, records: list[Record], edit: Edit) -> None:
+def _write(session: Session, inventory: Inventory, chosen: list[Address], edit: Edit) -> None:
+    from kvmplan.cli.git import git_origin
     from kvmplan.cli.session import translated
     from kvmplan.inventory import Claims
 
-    stack = session.desired.stack
-    old = inventory.claims or Claims(stack.uid, stack.name)
+    desired = session.desired
+    stack = desired.stack
+    old = inventory.claims or Claims(stack.uid, stack.name, {}, git_origin(session.path))
     entries = dict(old.entries)
-    for record in records:
-        short = record.address.short
-        entries[short] = edit(entries.get(short), record, inventory)
+    for address in chosen:
+        claim = edit(address, inventory, desired.resources.get(address))
+        if claim is None:
+            del entries[address.short]
+        else:
+            entries[address.short] = claim
+    over = frozenset(part.uuid for part in inventory.damaged)
     with translated(session, inventory.host):
-        session.hosts[inventory.host].write_claims(replace(old, entries=entries))
+        host = session.hosts[inventory.host]
+        host.write_claims(replace(old, entries=entries), over=over)

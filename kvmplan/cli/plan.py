@@ -62,7 +62,7 @@ def plan(
     if given["out"] is not None:
         from kvmplan.cli.planfile import save
 
-        save(session, planned, options, Path(given["out"]))
+        save(session, planned, Path(given["out"]))
         click.echo(
             f"Saved the plan. To carry out exactly this: kvmplan apply {given['out']}", err=True
         )
@@ -114,6 +114,7 @@ def options_of(given: dict[str, Any], *, destroy: bool) -> Any:
         max_delete=given["max_delete"],
         allow_empty=given["allow_empty"],
         drift=given["drift"],
+        same_stack=given["same_stack"],
         allow_data_loss=given["allow_data_loss"],
         allow_restart=given["allow_restart"],
         max_restarts=given["max_restarts"],

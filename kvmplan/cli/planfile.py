@@ -58,7 +58,7 @@ class SavedPlan:
         return None if self.desired.stack.hosts or host is None else str(host["uri"])
 
 
-def save(session: Session, planned: Planned, options: PlanOptions, file: Path) -> None:
+def save(session: Session, planned: Planned, file: Path) -> None:
     """Write a plan file. Raises `Failure`: KVP314, KVP315."""
     from kvmplan.cli.git import git_state
     from kvmplan.plan import saved
@@ -72,7 +72,7 @@ def save(session: Session, planned: Planned, options: PlanOptions, file: Path) -
             "plan.json": plan_json(planned.plan, git),
             "text.json": plan_text(planned.plan, git=git),
             "desired.json": dump(session.desired),
-            "options.json": _options_json(options, session.path),
+            "options.json": _options_json(planned.options, session.path),
         }
         saved.write(file, members)
     except Unsavable as error:
@@ -96,6 +96,8 @@ def _options_json(options: PlanOptions, path: Path) -> dict[str, Any]:
         "max_delete": options.max_delete,
         "allow_empty": options.allow_empty,
         "drift": options.drift,
+        "same_stack": options.same_stack,
+        "origin": options.origin,
         "path": str(path.resolve()),
     }
 
@@ -149,6 +151,8 @@ def _options(given: Mapping[str, Any]) -> PlanOptions:
         max_delete=given["max_delete"],
         allow_empty=given["allow_empty"],
         drift=given["drift"],
+        same_stack=given["same_stack"],
+        origin=given["origin"],
     )
 
 
@@ -192,6 +196,7 @@ CHANGING = {
     "--allow-restart": "allow_restart",
     "--prune": "prune",
     "--allow-empty": "allow_empty",
+    "--same-stack": "same_stack",
     "--connect": "connect",
     "--read-only": "read_only",
     "--destroy": "destroy",

@@ -209,6 +209,26 @@ def take_inventories(
     return dict(zip(hosts, read_by_name, strict=True))
 
 
+def read_everything(session: Session, *, lenient: bool = False) -> dict[str, Inventory]:
+    """The inventories of all hosts with every object read, whosever it is.
+
+    Args:
+        session: the open hosts.
+        lenient: name own claims that cannot be read, instead of failing.
+    """
+    from kvmplan.inventory import Wanted
+
+    uid, found = session.desired.stack.uid, {}
+    for name, host in session.hosts.items():
+        with translated(session, name):
+            first = host.inventory(Wanted(frozenset(), stack_uid=uid, lenient=lenient))
+            there = (
+                Address(name, kind, item) for kind, names in first.names.items() for item in names
+            )
+            found[name] = host.inventory(Wanted(frozenset(there), stack_uid=uid, lenient=lenient))
+    return found
+
+
 def wanted_of(desired: Desired, host: str) -> Wanted:
     """What a plan needs to read of a host."""
     from kvmplan.inventory import Wanted
@@ -238,10 +258,13 @@ def make_plan(session: Session, options: PlanOptions, *, brief: bool = False) ->
     Raises:
         Failure: a failing host, or a flag that matches nothing.
     """
+    from kvmplan.cli.git import git_origin
     from kvmplan.cli.memory import Memory
+    from kvmplan.host import start
     from kvmplan.kinds.skeletons import skeletons
     from kvmplan.plan.planner import Planner
 
+    asked = start(lambda: options.origin or git_origin(session.path))
     inventories = read_hosts(session)
     _check_patterns(session, options, inventories)
 
@@ -249,7 +272,8 @@ def make_plan(session: Session, options: PlanOptions, *, brief: bool = False) ->
         with translated(session, host):
             return session.hosts[host].complete(inventory, pools)
 
-    options = replace(options, partial=len(inventories) < len(session.desired.stack.hosts))
+    partial = len(inventories) < len(session.desired.stack.hosts)
+    options = replace(options, partial=partial, origin=asked.result())
     templates = skeletons(session.templates)
     uris = (inventory.facts.uri for inventory in inventories.values())
     memory = Memory(session.desired.stack.uid, uris) if brief else None

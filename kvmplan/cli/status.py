@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from kvmplan.cli.session import Session
     from kvmplan.inventory import LockInfo
     from kvmplan.plan.change import Change, Plan
+    from kvmplan.plan.planner import Planned
+    from kvmplan.plan.strangers import Stranger
 
 reading = flags.together(
     flags.path_argument,
@@ -33,7 +35,7 @@ reading = flags.together(
 @reading
 def drift(path: str | None, as_json: bool, **given: Any) -> int:
     """Show what was changed by hand on the hosts. Exits 2 if there is any, else 0."""
-    plan, several, _ = _look(path, given, "drift")
+    plan, several, *_ = _look(path, given, "drift")
     if as_json:
         from kvmplan.views.plan_json import plan_json
 
@@ -55,16 +57,18 @@ def drift(path: str | None, as_json: bool, **given: Any) -> int:
 @reading
 def status(path: str | None, as_json: bool, **given: Any) -> int:
     """Show where every object of the stack stands: a line each, and the locks."""
-    plan, several, locks = _look(path, given, "status")
+    plan, several, locks, others = _look(path, given, "status", beside=True)
     rows = list(_rows(plan))
     if as_json:
         found = [
             {"address": str(address), "status": words, **_details(plan, address)}
             for address, words in rows
         ]
+        unmanaged = [{"address": str(item.address), "about": item.about} for item in others]
         held = [asdict(lock) for lock in locks]
-        click.echo(json.dumps({"resources": found, "locks": held}))
+        click.echo(json.dumps({"resources": found, "unmanaged": unmanaged, "locks": held}))
     else:
+        rows += [(o.address, ["unmanaged", *([o.about] if o.about else [])]) for o in others]
         for address, words in rows:
             click.echo(f"{address if several else address.short:<40}  {', '.join(words)}")
             for line in _explained(_details(plan, address)):
@@ -78,7 +82,7 @@ def status(path: str | None, as_json: bool, **given: Any) -> int:
 @reading
 def orphans(path: str | None, as_json: bool, **given: Any) -> None:
     """List what the stack owns and no spec names: what --prune would delete."""
-    plan, several, _ = _look(path, given, "orphans")
+    plan, several, *_ = _look(path, given, "orphans")
     if as_json:
         click.echo(json.dumps([str(address) for address in plan.orphans]))
         return
@@ -89,9 +93,12 @@ def orphans(path: str | None, as_json: bool, **given: Any) -> None:
 
 
 def _look(
-    path: str | None, given: dict[str, Any], operation: str
-) -> tuple[Plan, bool, list[LockInfo]]:
-    """The plan without any wish beyond the specs, whether there are several hosts, the locks."""
+    path: str | None, given: dict[str, Any], operation: str, *, beside: bool = False
+) -> tuple[Plan, bool, list[LockInfo], list[Stranger]]:
+    """The plan without any wish beyond the specs, whether there are several hosts, the locks.
+
+    And what else is on the hosts, if `beside` asks for it.
+    """
     from kvmplan.cli.plan import close, session_of
     from kvmplan.cli.report import show_all
     from kvmplan.cli.session import make_plan
@@ -102,10 +109,23 @@ def _look(
     try:
         planned = make_plan(session, PlanOptions(), brief=True)
         locks = _locks(session)
+        others = _strangers(session, planned) if beside else []
     finally:
         close(session)
     show_all([*session.warnings, *planned.plan.diagnostics])
-    return planned.plan, len(session.hosts) > 1, locks
+    return planned.plan, len(session.hosts) > 1, locks, others
+
+
+def _strangers(session: Session, planned: Planned) -> list[Stranger]:
+    from kvmplan.cli.session import translated
+    from kvmplan.plan.strangers import strangers
+
+    found: list[Stranger] = []
+    for name, inventory in planned.inventories.items():
+        with translated(session, name):
+            whole = session.hosts[name].complete(inventory)
+        found += strangers(session.desired, whole)
+    return found
 
 
 def _locks(session: Session) -> list[LockInfo]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from kvmplan.host.connection import default_uri, open_host, open_hosts
     from kvmplan.host.diagnosis import diagnose
     from kvmplan.host.doctor import Finding, examine
-    from kvmplan.host.threads import side_by_side
+    from kvmplan.host.threads import side_by_side, start
 
 __all__ = [
     "Finding",
@@ -22,6 +22,7 @@ __all__ = [
     "open_host",
     "open_hosts",
     "side_by_side",
+    "start",
 ]
 
 _HOMES = {
@@ -32,6 +33,7 @@ _HOMES = {
     "examine": "doctor",
     "Finding": "doctor",
     "side_by_side": "threads",
+    "start": "threads",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from kvmplan.apply.port import ConnectionLost, HostError
+from kvmplan.apply.port import ClaimsUnreadable, ConnectionLost, HostError
 from kvmplan.diagnostics import Diagnostic, Severity
 
 CONNECTING = "connecting to"
@@ -31,6 +31,13 @@ def diagnose(error: HostError, host: str, uri: str) -> Diagnostic:
     if isinstance(error, ConnectionLost):
         remedy = "whatever was under way is unknown; run kvmplan again once the host answers"
         return _error("KVP504", f"host '{host}': the connection to {uri} was lost: {error}", remedy)
+    if isinstance(error, ClaimsUnreadable):
+        remedy = (
+            "use the kvmplan that wrote them, or a newer one"
+            if error.newer
+            else "`kvmplan doctor --repair` says what can be rebuilt"
+        )
+        return _error("KVP515", f"host '{host}': {error}", remedy)
     doing = f" while {error.doing}" if error.doing else ""
     name = f" ({error.name})" if error.name else ""
     return _error("KVP505", f"host '{host}': libvirt refused{doing}: {error}{name}", None)

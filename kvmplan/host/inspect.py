@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kvmplan.address import Address, Kind, parse_address
@@ -22,15 +22,6 @@ from kvmplan.host.stores import (
 )
 from kvmplan.host.threads import start
 from kvmplan.inventory import EMPTY, Claims, HostFacts, Inventory, Record, Wanted
-
-
-@dataclass(slots=True)
-class _Owned:
-    """What the claims on a host say."""
-
-    own: Claims | None = None
-    foreign: list[Claims] = field(default_factory=list)
-    unread: list[str] = field(default_factory=list)
 
 
 def take_inventory(
@@ -83,6 +74,7 @@ def take_inventory(
             *_cliffs(listed.domains),
             *_unseen(name, connections, wanted),
         ),
+        damaged=tuple(owned.damaged),
     )
 
 
@@ -90,7 +82,7 @@ def take_inventory(
 class _Listed:
     """What a host has, before any document of it is read; `asked` is what shall be read."""
 
-    owned: _Owned
+    owned: claims.Found
     asked: frozenset[Address]
     networks: Listing
     pools: Listing
@@ -125,7 +117,7 @@ def _list(
     def asked_domains() -> set[str]:
         return {address.name for address in asked() if address.kind is Kind.DOMAIN}
 
-    owning = start(lambda: _owned(main, facts(), wanted.stack_uid))
+    owning = start(lambda: _owned(main, facts(), wanted))
     nets = start(lambda: list_objects(main, Kind.NETWORK))
     stores = start(lambda: list_objects(main, Kind.POOL))
     domains = list_domains(main, asked_domains)
@@ -209,8 +201,10 @@ def _into(records: dict[Address, Record]) -> Deliver:
     return lambda record: records.update({record.address: record})
 
 
-def _owned(connection: Any, facts: HostFacts, stack_uid: str) -> _Owned:
-    return _Owned(*claims.read(connection, stack_uid)) if facts.has_secrets else _Owned()
+def _owned(connection: Any, facts: HostFacts, wanted: Wanted) -> claims.Found:
+    if not facts.has_secrets:
+        return claims.Found()
+    return claims.read(connection, wanted.stack_uid, lenient=wanted.lenient)
 
 
 def _asked(host: str, wanted: Wanted, own: Claims | None) -> frozenset[Address]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -33,6 +33,7 @@ class LibvirtHost:
     def __init__(self, name: str, connections: Connections) -> None:
         self._name, self._connections = name, connections
         self._jobs = Jobs()
+        self._encoder = claim_store.Encoder()
 
     @property
     def name(self) -> str:
@@ -141,12 +142,15 @@ class LibvirtHost:
             return ()
         return self._attended("reading the locks", lambda: lock_store.held(self._connections.main))
 
-    def write_claims(self, claims: Claims) -> None:
-        """Replace this stack's claims on this host; empty ones are removed."""
+    def write_claims(self, claims: Claims, *, over: Set[str] = frozenset()) -> None:
+        """Replace this stack's claims on this host; empty ones are removed.
+
+        `over`: uuids of secrets with damaged claims of this stack, which may be lost.
+        """
         self._need_secrets("writing claims")
+        main, uuid, encoder = self._connections.main, self.facts.uuid, self._encoder
         self._attended(
-            "writing claims",
-            lambda: claim_store.write(self._connections.main, self.facts.uuid, claims),
+            "writing claims", lambda: claim_store.write(main, uuid, claims, encoder, over=over)
         )
 
     def close(self) -> None:

@@ -183,7 +183,28 @@ class UnknownUsers:
         return Guarded(self.code, address, summary, f"start {pool.short} first")
 
 
-GUARDS: tuple[Guard, ...] = (PreventDestroy(), DataLoss(), Restart(), InUse(), UnknownUsers())
+class NoClaims:
+    """Where no claims can be kept, nobody knows whose an object is: nothing is deleted."""
+
+    code: ClassVar[str] = "KVP225"
+
+    def check(self, change: Change, scene: Scene) -> Guarded | None:
+        """Refuse all deletes and replacements on hosts without secrets."""
+        address = change.address
+        if not scene.goes(address) or scene.inventories[address.host].facts.has_secrets:
+            return None
+        summary = f"{address.short} cannot be deleted: its host can keep no claims"
+        return Guarded(self.code, address, summary, "delete it there by other means")
+
+
+GUARDS: tuple[Guard, ...] = (
+    PreventDestroy(),
+    DataLoss(),
+    Restart(),
+    InUse(),
+    UnknownUsers(),
+    NoClaims(),
+)
 """All guards, in the order they are asked."""
 
 

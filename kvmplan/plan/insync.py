@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from kvmplan.address import Address, Kind
 from kvmplan.inventory import Claim, Inventory, Record
 from kvmplan.plan.busy import jobs_in
+from kvmplan.plan.identity import is_doubtful
 from kvmplan.plan.options import PlanOptions
 
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ def is_plain(options: PlanOptions) -> bool:
         max_delete=options.max_delete,
         allow_empty=options.allow_empty,
         partial=options.partial,
+        same_stack=options.same_stack,
+        origin=options.origin,
     )
 
 
@@ -143,8 +146,12 @@ class Outline:
     wanted: Mapping[Address, bytes]
     leans_on: frozenset[Address]
 
-    def holds(self, inventories: Mapping[str, Inventory], memory: InSync) -> bool:
+    def holds(
+        self, inventories: Mapping[str, Inventory], memory: InSync, options: PlanOptions
+    ) -> bool:
         """Whether all is as it was when nothing was to be done, nor to be told."""
+        if any(is_doubtful(i, self.stack_name, options) for i in inventories.values()):
+            return False
         if {address.host for address in self.wanted} - inventories.keys():
             return False
         if any(inventory.unread for inventory in inventories.values()):

@@ -124,7 +124,20 @@ def is_claimed(
     """
     if not inventory.facts.has_secrets:
         return mark is not None or record.address.kind in (Kind.POOL, Kind.VOLUME)
-    return claim is not None and claim.phase != FORGOTTEN and claim.key in (record.key, "")
+    if claim is None or claim.phase == FORGOTTEN or claim.key not in (record.key, ""):
+        return False
+    return _is_as_born(record, claim)
+
+
+def _is_as_born(record: Record, claim: Claim) -> bool:
+    """Whether a volume still has the format it was born with; else somebody made it anew.
+
+    What is raw may hold anything, and libvirt takes it for what it finds inside.
+    """
+    format_ = claim.born.get("format", "raw")
+    if record.address.kind is not Kind.VOLUME or format_ == "raw":
+        return True
+    return f"'{format_}'" in record.document or f'"{format_}"' in record.document
 
 
 def intend(resource: Resource, inventory: Inventory, stack: str, births: Births) -> Intent:

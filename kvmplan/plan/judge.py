@@ -13,7 +13,7 @@ from typing import Any
 
 from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics
-from kvmplan.inventory import FORGOTTEN, Hold, Inventory, Record, State
+from kvmplan.inventory import Hold, Inventory, Record, State
 from kvmplan.kinds.mark import applied_fields
 from kvmplan.plan.born import Births
 from kvmplan.plan.busy import PAUSING_JOBS
@@ -21,6 +21,7 @@ from kvmplan.plan.change import Action, FieldChange, Pending, Reason, Released, 
 from kvmplan.plan.fields import NOTHING, Compared, compare, pending, running_tree, waits_for_guest
 from kvmplan.plan.insync import InSync, wanted_digest
 from kvmplan.plan.intent import CREATING, Intent, intend, is_claimed
+from kvmplan.plan.lineage import words as lineage_words
 from kvmplan.plan.members import released
 from kvmplan.plan.options import PlanOptions, named
 from kvmplan.plan.references import found as live_references
@@ -114,7 +115,8 @@ class Judge:
         """Volumes of a cut run that are whole, although that is not noted yet, are not replaced.
 
         A guest is defined after its volumes are whole: where one of that same run is defined, they
-        are. Nobody but it can have written into them, and that is not to be lost.
+        are, and so are those that they are overlays of. Nobody but it can have written into them,
+        and that is not to be lost.
         """
         torn = [d for d in drafts if d.reason is Reason.TORN and d.action is Action.REPLACE]
         used = set[Address]()
@@ -125,11 +127,16 @@ class Judge:
                 begun = claim.phase == CREATING and record is not None and record.key == claim.key
                 if record is not None and begun and record.address.kind is Kind.DOMAIN:
                     used.update(live_references(record, inventory, self._skeleton))
-        for draft in torn:
-            if draft.address in used and draft.intent is not None:
-                facts = self._inventories[draft.address.host].facts
-                draft.action = Action.UPDATE
-                draft.compared = compare(draft.intent, facts, running_tree(draft.intent))
+        by_address = {draft.address: draft for draft in torn}
+        todo = [by_address[address] for address in sorted(used & by_address.keys())]
+        for draft in todo:
+            inventory = self._inventories[draft.address.host]
+            if draft.intent is None or draft.record is None or draft.action is Action.UPDATE:
+                continue
+            draft.action = Action.UPDATE
+            draft.compared = compare(draft.intent, inventory.facts, running_tree(draft.intent))
+            below = live_references(draft.record, inventory, self._skeleton)
+            todo += [by_address[address] for address in below if address in by_address]
 
     def look_closer(self) -> None:
         """Compare what is known to be in sync, too: others may be in conflict with it."""
@@ -215,10 +222,17 @@ class Judge:
         address = intent.address
         if self._options.adopt:
             return Verdict(address, Action.UPDATE, Reason.ADOPT, intent, record, compared)
+        inventory = self._inventories[address.host]
+        about = lineage_words(record, inventory, self._desired.stack.uid)
         if not compared.changes:
+            if about:
+                compared = replace(compared, notes=(*compared.notes, f"it is {about}"))
             return Verdict(address, Action.NOOP, Reason.UNOWNED, intent, record, compared)
         names = ", ".join(change.name for change in compared.changes[:5])
-        summary = f"{address.short} exists, is not owned by this stack, and differs in {names}"
+        known = f" ({about})" if about else ""
+        summary = (
+            f"{address.short} exists, is not owned by this stack{known}, and differs in {names}"
+        )
         remedy = "--adopt takes it over and applies the spec; or write what it is"
         self._found.error("KVP220", summary, intent.resource.place, remedy, address)
         return Verdict(address, Action.NOOP, Reason.BLOCKED, intent, record)
@@ -363,7 +377,7 @@ class Judge:
                     address not in self._desired.resources
                     and record is not None
                     and record.key == claim.key
-                    and claim.phase != FORGOTTEN
+                    and is_claimed(record, claim, inventory, None, self._desired.stack.uid)
                 ):
                     found.append(address)
         return tuple(found)

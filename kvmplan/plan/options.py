@@ -30,6 +30,10 @@ class PlanOptions:
     allow_empty: bool = False
     partial: bool = False
     """A host of the stack was left out because it does not answer."""
+    same_stack: bool = False
+    """The user says that these are the specs of the stack that the claims speak of."""
+    origin: str = ""
+    """The git origin of the specs, without credentials; empty: not known."""
     drift: str = "revert"
     """``revert``: what was changed by hand goes back; ``keep``: it stays."""
     only: frozenset[Address] | None = None

@@ -20,7 +20,7 @@ from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.document import digest
 from kvmplan.mapping.impact import Impact, worst
 from kvmplan.mapping.model import secret_paths
-from kvmplan.plan import steps
+from kvmplan.plan import identity, steps
 from kvmplan.plan.arrange import arrange
 from kvmplan.plan.born import Births
 from kvmplan.plan.busy import busy
@@ -60,12 +60,14 @@ class Planned:
         intents: every wanted resource beside its live object.
         births: makes documents of new objects.
         inventories: what the plan was made from.
+        options: what the user asked of it.
     """
 
     plan: Plan
     intents: Mapping[Address, Intent]
     births: Births
     inventories: Mapping[str, Inventory]
+    options: PlanOptions
 
 
 class Planner:
@@ -110,9 +112,9 @@ class Planner:
         self._check(acting, users)
         changes = {draft.address: self._change(draft, users) for draft in drafts}
         changes = arrange(changes, self._edges(acting), self._desired, self._found)
-        return Planned(
-            self._finish(changes, users), self._judge.intents, self._births, self._inventories
-        )
+        identity.report(self._desired, self._inventories, self._options, self._found)
+        plan = self._finish(changes, users)
+        return Planned(plan, self._judge.intents, self._births, self._inventories, self._options)
 
     # ------------------------------------------------------------- the neighbourhood
 
@@ -307,14 +309,17 @@ class Planner:
                             yield change.address, field.before[name]
 
     def _implausible(self, changes: Mapping[Address, Change]) -> Iterable[Guarded]:
-        """Refusals of a pruning that looks like a mistake."""
+        """Refusals to delete what looks like a mistake."""
+        asked = (Reason.NOT_IN_SPEC, Reason.DESTROY)
+        deleted = [a for a, c in changes.items() if c.action is Action.DELETE and c.reason in asked]
+        yield from identity.refused(self._desired, self._inventories, self._options, deleted)
         pruned = [a for a, change in changes.items() if change.reason is Reason.NOT_IN_SPEC]
         owned = sum(
             len(inventory.claims.entries) if inventory.claims else 0
             for inventory in self._inventories.values()
         )
         errors = self._found.has_errors
-        return implausible(self._desired, self._options, pruned, owned, errors)
+        yield from implausible(self._desired, self._options, pruned, owned, errors)
 
 
 def _is_marked(address: Address, made: list[Draft]) -> bool:

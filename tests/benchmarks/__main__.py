@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.claims import claims_share
 from tests.privatehost import PrivateHost
 
 ROOT = Path(__file__).parent.parent.parent
@@ -245,6 +246,13 @@ def measure_small(uri: str, folder: Path, processes: Processes) -> None:
     kvmplan("destroy", *arguments, "--auto-approve", "--allow-data-loss", "volume.*")
 
 
+def measure_claims(uri: str, folder: Path, count: int) -> None:
+    """What claims cost of an apply of so many objects."""
+    whole, mine, times = claims_share(kvmplan, uri, folder, count)
+    details = {"objects": count, "apply": whole, "claims": mine, "reads and writes": times}
+    report("claims / apply of many objects", mine / whole, 0.05, **details)
+
+
 def main(count: int) -> None:
     """Everything, on a private host of its own."""
     host = PrivateHost(f"bench-{os.getpid()}")
@@ -264,6 +272,7 @@ def main(count: int) -> None:
             (specs / "domains.yaml").write_text(DOMAINS.format(keys=keys))
             measure_defines(host.uri, specs)
             measure_noop(host.uri, specs, processes)
+            measure_claims(host.uri, Path(folder), 10 * count)
     finally:
         host.down()
 

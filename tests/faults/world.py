@@ -81,9 +81,9 @@ def world(conn: libvirt.virConnect, tag: str, uid: str) -> World:
     for domain in conn.listAllDomains():
         if domain.name().startswith(tag):
             found[f"domain.{domain.name()}"] = _domain(domain)
-    own, _, _ = claim_store.read(conn, uid)
+    own = claim_store.read(conn, uid).own
     entries = own.entries if own else {}
-    claims = {name: claim_store.encode_entry(claim) for name, claim in entries.items()}
+    claims = {name: claim_store.encode_entry(claim).text for name, claim in entries.items()}
     locks = [lock for lock in lock_store.held(conn) if lock.stack_uid == uid]
     return World(found, claims, len(locks))
 

@@ -99,9 +99,10 @@ def test_claims_are_sharded(host: LibvirtHost, stack: str, monkeypatch: pytest.M
     assert secrets(host, stack) == []
 
 
-def test_twenty_thousand_claims_fit(host: LibvirtHost, stack: str) -> None:
-    host.write_claims(many(stack, 20_000, key="x" * 100))
-    assert own(host, stack) == many(stack, 20_000, key="x" * 100)
+@pytest.mark.parametrize("key", ["x" * 100, '"&<' * 33], ids=["plain", "grows in XML"])
+def test_twenty_thousand_claims_fit(host: LibvirtHost, stack: str, key: str) -> None:
+    host.write_claims(many(stack, 20_000, key=key))
+    assert own(host, stack) == many(stack, 20_000, key=key)
     assert len(secrets(host, stack)) >= 2
     host.write_claims(many(stack, 0))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -213,7 +213,7 @@ class FakeHost:
     def force_unlock(self, lock_id: str) -> bool:
         return False
 
-    def write_claims(self, claims: Claims) -> None:
+    def write_claims(self, claims: Claims, *, over: Set[str] = frozenset()) -> None:
         with self.guard:
             if self.claims_refused is not None:
                 raise self.claims_refused

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -246,6 +248,37 @@ def test_without_secrets_there_are_no_claims() -> None:
     host = FakeHost(facts=replace(FACTS, has_secrets=False))
     run(LAB, host)
     assert host.claim_writes == []
+
+
+def test_many_guests_that_start_are_few_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All volumes come first: what starts then waits for no write of another guest's claim."""
+    monkeypatch.setattr(claims, "SECONDS_BETWEEN_WRITES", 3600.0)
+    host = FakeHost()
+    wanted: Resources = {"pool.vms": {"path": "/pools/vms"}}
+    for n in range(100):
+        disk = {"target": "vda", "volume": f"vms/v{n}"}
+        wanted[f"volume.vms/v{n}"] = {"capacity": "1MiB"}
+        wanted[f"domain.d{n}"] = {"disks": {"vda": disk}}
+    run(wanted, host)
+    assert len(host.claim_writes) <= 8
+
+
+def test_writes_that_take_long_are_rarer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run of 100 s, writes of 2 s each take no more than those that cannot wait."""
+    now = [0.0]
+
+    class SlowHost(FakeHost):
+        def write_claims(self, claims: Claims, *, over: Set[str] = frozenset()) -> None:
+            now[0] += 2.0
+            super().write_claims(claims, over=over)
+
+    def work(verb: Verb, address: Address) -> None:
+        now[0] += 1.0
+
+    monkeypatch.setattr(claims, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    host = SlowHost(before=work)
+    run({f"network.n{n}": {"active": False} for n in range(100)}, host)
+    assert len(host.claim_writes) <= 4
 
 
 def test_a_thousand_changes_are_few_writes() -> None:
