@@ -13,6 +13,7 @@ from lxml import etree
 
 from kvmplan.host import claims as claim_store
 from kvmplan.host import lock as lock_store
+from kvmplan.inventory import Claim
 
 VOLATILE = (
     ".//address[@type='pci']",
@@ -83,9 +84,14 @@ def world(conn: libvirt.virConnect, tag: str, uid: str) -> World:
             found[f"domain.{domain.name()}"] = _domain(domain)
     own = claim_store.read(conn, uid).own
     entries = own.entries if own else {}
-    claims = {name: claim_store.encode_entry(claim).text for name, claim in entries.items()}
+    claims = {n: claim_store.encode_entry(_timeless(claim)).text for n, claim in entries.items()}
     locks = [lock for lock in lock_store.held(conn) if lock.stack_uid == uid]
     return World(found, claims, len(locks))
+
+
+def _timeless(claim: Claim) -> Claim:
+    """A claim without since when its fields wait for a restart: runs differ in that."""
+    return replace(claim, waiting=dict.fromkeys(claim.waiting, "then"))
 
 
 def _domain(domain: libvirt.virDomain) -> str:
