@@ -30,16 +30,19 @@ class TemplateError(Exception):
 def environment(own: Path | None) -> Environment:
     """The templates' environment: undefined names are errors, values are escaped for XML.
 
+    Sandboxed: who may write templates into a repository may not run Python by it.
+
     Args:
         own: the user's ``templates/`` folder, if there is one.
     """
-    from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     folders = [
         folder for folder in (own, PACKAGED, SOURCE_TREE) if folder is not None and folder.is_dir()
     ]
     loader = ChoiceLoader([FileSystemLoader(folder) for folder in folders])
-    made = Environment(loader=loader, undefined=StrictUndefined, autoescape=True)
+    made = ImmutableSandboxedEnvironment(loader=loader, undefined=StrictUndefined, autoescape=True)
     made.globals["bus_of_target"] = bus_of_target
     return made
 

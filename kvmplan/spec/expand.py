@@ -17,6 +17,8 @@ from kvmplan.spec.validate import words
 
 NO_EACH = Names("each", {}, absent="'each' is known with for_each only")
 ALL_HOSTS = "*"
+MAX_INSTANCES = 100_000
+"""Objects of one run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Expander:
         report: Diagnostics,
     ) -> None:
         self._hosts, self._renderer, self._report = hosts, renderer, report
+        self._made = 0
         self.base: Scope = {"var": variables, "each": NO_EACH}
         """What expressions see outside any instance."""
 
@@ -61,6 +64,10 @@ class Expander:
         for each in self._each(subject, key, entry):
             scope: Scope = {**self.base, "each": each}
             for host in self._hosts_of(kind, subject, entry, scope):
+                self._made += 1
+                if self._made > MAX_INSTANCES:
+                    summary = f"the specs make more than {MAX_INSTANCES} objects"
+                    raise self._fail(summary, entry.mark, "split them into several stacks")
                 full = {**scope, "host": host}
                 yield Instance(host, self._renderer.key(key, entry.mark, full), full)
 

@@ -75,11 +75,15 @@ class Text:
 
     def text(self, scope: Scope) -> str:
         """The value as text, always (keys)."""
-        written = [p if isinstance(p, str) else as_text(p.value(scope)) for p in self.parts]
-        joined = "".join(written)
-        if len(joined) > MAX_TEXT:
-            raise ExpressionError(f"the text is longer than {MAX_TEXT} characters", None, 0, 1)
-        return joined
+        written: list[str] = []
+        length = 0
+        for part in self.parts:
+            text = part if isinstance(part, str) else as_text(part.value(scope))
+            length += len(text)
+            if length > MAX_TEXT:
+                raise ExpressionError(f"the text is longer than {MAX_TEXT} characters", None, 0, 1)
+            written.append(text)
+        return "".join(written)
 
 
 def is_fixed(text: str) -> bool:

@@ -1,7 +1,8 @@
 """The Jinja2 sandbox of specs: what expressions and templates may do.
 
 Guards against accidents (a text multiplied by a million) as much as against malice; it cannot read
-files, call Python, or see anything but the names it is given.
+files, call Python, or see anything but the names it is given, and everything it does is paid for
+from a budget (`kvmplan.spec.budget`).
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from functools import lru_cache, partial
 from itertools import islice
 from typing import Any, cast
 
-from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, UndefinedError
+from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, UndefinedError, nodes
 from jinja2.filters import FILTERS
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 
+from kvmplan.spec.budget import MAX_BITS, VIEWS, begin, charge, spend, weight
+from kvmplan.spec.metered import OWN, REWRITTEN, Filter, finalize, metered, paying
 from kvmplan.spec.names import ROOTS, BrokenName, Names, Problem, Scope
 from kvmplan.spec.node import Node
 from kvmplan.spec.suggest import did_you_mean
@@ -24,6 +27,7 @@ from kvmplan.spec.suggest import did_you_mean
 MAX_LENGTH = 1_048_576
 """Characters of a result, elements of a list."""
 MAX_EXPONENT = 64
+SIZED = (str, list, tuple)
 FILTER_NAMES = (
     "abs capitalize count d default dictsort first float int items join last length list lower map"
     " max min reject rejectattr replace reverse round select selectattr sort string sum title"
@@ -31,9 +35,10 @@ FILTER_NAMES = (
 )
 EXPLOSIVE = frozenset(
     {"center", "expandtabs", "format", "format_map", "ljust", "rjust", "replace", "zfill", "join"}
-    | {"translate"}
+    | {"translate", "encode", "to_bytes"}
 )
-"""Methods whose result can be far larger than what they are given."""
+"""Methods of texts and numbers whose result, or what can be made of it, can be far larger than what
+they are given."""
 
 
 class UnknownName(UndefinedError):
@@ -47,7 +52,15 @@ class UnknownName(UndefinedError):
 class Sandbox(ImmutableSandboxedEnvironment):
     """Jinja2 without loops of unknown length, side effects or the interpreter."""
 
-    intercepted_binops = frozenset({"*", "**", "%"})
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
+
+    def _generate(self, source: nodes.Template, *arguments: Any, **named: Any) -> str:
+        return super()._generate(metered(source, self), *arguments, **named)
+
+    def call(self, context: Context, function: Any, /, *arguments: Any, **named: Any) -> Any:
+        """Call what may be called; it pays for what it is given, and a method for its object."""
+        charge(getattr(function, "__self__", None), arguments, named)
+        return super().call(context, function, *arguments, **named)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Refuse the operators that make much of little."""
@@ -55,11 +68,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
             raise Problem("'%' is for numbers; join texts with '~'")
         if operator == "**" and (not _is_small(left) or not _is_small(right)):
             raise Problem("'**' is for small numbers")
+        if operator == "+":
+            spend(1 + sum(len(one) for one in (left, right) if isinstance(one, SIZED)))
         if operator == "*":
-            for one, other in ((left, right), (right, left)):
-                sized = isinstance(one, str | list | tuple)
-                if sized and isinstance(other, int) and len(one) * other > MAX_LENGTH:
-                    raise Problem(f"a text or list of more than {MAX_LENGTH} elements is too long")
+            _check_product(left, right)
         return super().call_binop(context, operator, left, right)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -69,15 +81,16 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 return obj[attribute]
             if isinstance(obj, Names):
                 return self.unknown(obj, attribute)
-        if isinstance(obj, str) and attribute in EXPLOSIVE:
+        if isinstance(obj, str | int | float) and attribute in EXPLOSIVE:
             return self.unsafe_undefined(obj, attribute)
         return super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         """As `getattr`, for ``var['name']``."""
+        charge(argument)
         if isinstance(obj, Names) and argument not in obj:
             return self.unknown(obj, str(argument))
-        if isinstance(obj, str) and argument in EXPLOSIVE:
+        if isinstance(obj, str | int | float) and argument in EXPLOSIVE:
             return self.unsafe_undefined(obj, argument)
         return super().getitem(obj, argument)
 
@@ -99,12 +112,16 @@ def _is_small(value: Any) -> bool:
     return isinstance(value, int | float) and abs(value) <= MAX_EXPONENT
 
 
-def _replace(value: Any, old: str, new: str) -> str:
-    """The filter ``replace``, within limits."""
-    text = str(value)
-    if text.count(old) * len(new) > MAX_LENGTH:
-        raise Problem(f"a text of more than {MAX_LENGTH} characters is too long")
-    return text.replace(old, new)
+def _check_product(left: Any, right: Any) -> None:
+    for one, other in ((left, right), (right, left)):
+        if isinstance(one, SIZED) and isinstance(other, int):
+            if len(one) * other > MAX_LENGTH:
+                raise Problem(f"a text or list of more than {MAX_LENGTH} elements is too long")
+            spend(max(0, len(one) * other))
+    if isinstance(left, int) and isinstance(right, int):
+        spend(1)
+        if left.bit_length() + right.bit_length() > MAX_BITS:
+            raise Problem(f"a number of more than {MAX_BITS} bits is too large")
 
 
 def _range(*bounds: int) -> range:
@@ -132,10 +149,16 @@ def sandbox(*, expressions: bool, autoescape: bool = False) -> Sandbox:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
         autoescape=autoescape,
+        finalize=finalize,
+        # Nothing is evaluated while it is compiled: that would be before anything is paid for.
+        optimized=False,
         **cast(dict[str, Any], delimiters),
     )
-    filters: dict[str, Callable[..., Any]] = {name: FILTERS[name] for name in FILTER_NAMES.split()}
-    environment.filters = {**filters, "replace": _replace}
+    filters: dict[str, Filter] = {name: FILTERS[name] for name in FILTER_NAMES.split()}
+    filters.update(OWN)
+    paid = {name: paying(one) for name, one in filters.items()}
+    environment.filters = {**paid, **REWRITTEN}
+    environment.tests = {name: paying(cast(Filter, one)) for name, one in environment.tests.items()}
     environment.globals = {"range": _range}
     return environment
 
@@ -170,6 +193,7 @@ def evaluator(source: str) -> Callable[[Scope], Any]:
 
 def evaluate(run: Callable[[], Any]) -> Any:
     """Run an expression or template; whatever goes wrong is a `Problem`."""
+    begin()
     try:
         return run()
     except (BrokenName, Problem):
@@ -190,10 +214,20 @@ def _root_remedy(message: str) -> str | None:
 
 
 def _data(value: Any) -> Any:
-    """Plain data of a result; raises for anything else."""
+    """Plain data of a result; raises for anything else, and for what is too much."""
+    if isinstance(value, Iterator):
+        value = list(islice(value, MAX_LENGTH + 1))
+    if weight(value, MAX_LENGTH + 1) > MAX_LENGTH + 1:
+        raise Problem(
+            f"a text or list of more than {MAX_LENGTH} characters or elements is too long"
+        )
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Iterator):
+        return _data(value)
     if isinstance(value, str):
-        if len(value) > MAX_LENGTH:
-            raise Problem(f"a text of more than {MAX_LENGTH} characters is too long")
         return str(value)
     if value is None or isinstance(value, bool | int | float):
         return value
@@ -207,12 +241,9 @@ def _data(value: Any) -> Any:
         raise Problem(value.absent)
     if isinstance(value, Mapping):
         return {
-            key if isinstance(key, str) else json.dumps(key): _data(item)
+            key if isinstance(key, str) else json.dumps(key): _plain(item)
             for key, item in value.items()
         }
-    if isinstance(value, list | tuple | range | Iterator | type({}.items()) | type({}.keys())):
-        items = list(islice(value, MAX_LENGTH + 1))
-        if len(items) > MAX_LENGTH:
-            raise Problem(f"a list of more than {MAX_LENGTH} elements is too long")
-        return [_data(item) for item in items]
+    if isinstance(value, (list, tuple, range, *VIEWS)):
+        return [_plain(item) for item in value]
     raise Problem("the expression gives neither a text, number, boolean, list nor map")

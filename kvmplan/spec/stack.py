@@ -8,6 +8,7 @@ from pathlib import Path
 from kvmplan.address import Kind
 from kvmplan.diagnostics import Diagnostics
 from kvmplan.mapping.model import Mapped
+from kvmplan.spec.budget import begin_run
 from kvmplan.spec.desired import Desired, LoadOptions, Stack
 from kvmplan.spec.expand import Expander
 from kvmplan.spec.files import find, read_mapping, shown
@@ -26,6 +27,7 @@ def load_stack(
     models: Mapping[Kind, type[Mapped]],
 ) -> tuple[Desired | None, Diagnostics]:
     """As `kvmplan.spec.load`."""
+    begin_run()
     report = Diagnostics()
     layout = find(path, report)
     if layout is None:

@@ -51,18 +51,20 @@ class Templates:
         if template is None:
             return None
         try:
-            text: str = evaluate(lambda: template.render(names))
+            text: str = evaluate(lambda: _rendered(template, names))
         except Problem as error:
             if secret and error.remedy is None:
                 raise Problem(f"{name} cannot be rendered") from None
             raise Problem(f"{name}: {error.summary}", error.remedy) from error
-        if len(text) > MAX_LENGTH:
-            raise Problem(f"{name} gives more than {MAX_LENGTH} characters")
         return text
 
     def _load(self, path: Path, name: str) -> Template | None:
         text = read_text(path, self._report)
         if text is None:
+            return None
+        if len(text) > MAX_LENGTH:
+            summary = f"the template is longer than {MAX_LENGTH} characters"
+            self._report.error(codes.EXPRESSION, summary, Place(shown(path), 1, 1))
             return None
         environment = sandbox(expressions=False, autoescape=name.endswith(ESCAPED))
         try:
@@ -73,3 +75,15 @@ class Templates:
             place, summary = Place(shown(path), 1, 1), str(error)
         self._report.error(codes.EXPRESSION, f"not a template: {summary}", place)
         return None
+
+
+def _rendered(template: Template, names: dict[str, Any]) -> str:
+    """The text a template gives, which is never longer in memory than it may be."""
+    parts: list[str] = []
+    length = 0
+    for part in template.generate(names):
+        length += len(part)
+        if length > MAX_LENGTH:
+            raise Problem(f"it gives more than {MAX_LENGTH} characters")
+        parts.append(part)
+    return "".join(parts)
