@@ -106,6 +106,7 @@ def load(file: Path, *, secrets: bool = True) -> SavedPlan:
     """Read a plan file. Raises `Failure`: KVP310 … KVP312, or a secret that cannot be read."""
     from kvmplan.kinds import MODELS
     from kvmplan.plan import saved
+    from kvmplan.plan.shape import check
     from kvmplan.spec.secrets import Secrets
     from kvmplan.spec.stored import restore
     from kvmplan.views.plan_json import digest
@@ -113,13 +114,14 @@ def load(file: Path, *, secrets: bool = True) -> SavedPlan:
     found = Diagnostics()
     try:
         members = saved.read(file)
-        document, given = members["plan.json"], members["options.json"]
+        document, text = members["plan.json"], members["text.json"]
+        given = check(document, text, members["options.json"])
         if digest(document) != document.get("digest"):
             raise saved.BadPlanFile("KVP311", f"the plan in {file} does not have its own digest")
         path = Path(given["path"])
         reader = Secrets(path.parent, os.environ, found, read=secrets)
         desired = restore(members["desired.json"], MODELS, reader)
-        plan = SavedPlan(document, members["text.json"], desired, _options(given), path)
+        plan = SavedPlan(document, text, desired, _options(given), path)
         _ = plan.acting, plan.connect
     except saved.BadPlanFile as error:
         raise fail(error.code, str(error), remedy=AGAIN) from error

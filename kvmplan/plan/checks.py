@@ -14,7 +14,7 @@ from typing import Any
 from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics, Place, Severity
 from kvmplan.inventory import EMPTY, Inventory
-from kvmplan.mapping.document import parse
+from kvmplan.mapping.document import parse_to_read
 from kvmplan.plan.change import Action
 from kvmplan.plan.intent import Intent
 from kvmplan.plan.references import wanted
@@ -202,7 +202,7 @@ class Conflicts:
         ours = {intent.address for intent in networks}
         for address, record in sorted(inventory.records.items()):
             if address.kind is Kind.NETWORK and address not in ours:
-                root = parse(record.document)
+                root = parse_to_read(record.document)
                 bridge = root.find("bridge")
                 if bridge is not None and _owns_bridge(root.find("forward")):
                     bridges[bridge.get("name", "")] = address.short

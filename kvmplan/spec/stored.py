@@ -2,19 +2,60 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kvmplan.address import Address, Kind, parse_address
 from kvmplan.diagnostics import Place
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.types import SecretText
 from kvmplan.spec.desired import Desired, HostSpec, Lifecycle, Reference, Resource, Stack
+from kvmplan.spec.loader import SECRET_SOURCES
 from kvmplan.spec.secrets import Secrets
 
 SECRET_KEY = "!secret"
+Spot = list[str | int] | None
+"""A place: file, line, column, length."""
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class _Stack(_Shape):
+    name: str
+    uid: str
+    hosts: dict[str, str]
+    prune: bool
+    max_delete: list[int]
+
+
+class _Lifecycle(_Shape):
+    prevent_destroy: bool
+    ignore_changes: list[list[str]]
+    unlisted: Literal["keep", "remove"]
+
+
+class _Row(_Shape):
+    address: str
+    fields: dict[str, Any]
+    defaults: list[list[str]]
+    place: Spot
+    places: list[tuple[list[str], Spot]]
+    lifecycle: _Lifecycle
+    depends_on: list[tuple[list[str], str, Spot]]
+    references: list[tuple[list[str], str, Spot]]
+
+
+class _Stored(_Shape):
+    """What `dump` makes, as `restore` relies on it: a plan file may be damaged or forged."""
+
+    stack: _Stack
+    resources: list[_Row]
+    sources: list[str]
 
 
 class Unsavable(Exception):
@@ -89,6 +130,7 @@ def restore(
         ValueError: it is not what `dump` makes; the message says what is wrong.
     """
     try:
+        _Stored.model_validate_json(json.dumps(data))
         stack = data["stack"]
         count, percent = stack["max_delete"]
         hosts = {name: HostSpec(uri, None) for name, uri in stack["hosts"].items()}
@@ -114,7 +156,7 @@ def _restored(
         model=models[address.kind].model_validate(fields, context={"live": True}),
         defaults=frozenset(tuple(path) for path in row["defaults"]),
         place=place,
-        places={tuple(path): Place(*spot) for path, spot in row["places"]},
+        places={tuple(path): place for path, spot in row["places"] if (place := _spot(spot))},
         lifecycle=Lifecycle(
             lifecycle["prevent_destroy"],
             tuple(tuple(path) for path in lifecycle["ignore_changes"]),
@@ -128,7 +170,7 @@ def _restored(
 def _with_secrets(value: Any, secrets: Secrets, place: Place | None) -> Any:
     if isinstance(value, dict):
         if set(value) == {SECRET_KEY}:
-            return secrets.read(value[SECRET_KEY], place)
+            return secrets.read(_source(value[SECRET_KEY]), place)
         return {key: _with_secrets(inner, secrets, place) for key, inner in value.items()}
     return (
         [_with_secrets(item, secrets, place) for item in value]
@@ -137,8 +179,22 @@ def _with_secrets(value: Any, secrets: Secrets, place: Place | None) -> Any:
     )
 
 
+def _source(given: Any) -> Mapping[str, Any]:
+    """Where a secret is, as `Secrets.read` takes it."""
+    source, argument = next(iter(given.items()))
+    words = argument if source == "command" and isinstance(argument, list) else [argument]
+    if source not in SECRET_SOURCES or not words or not all(isinstance(w, str) for w in words):
+        raise ValueError("a secret inside has no source that can be read")
+    return {source: argument}
+
+
 def _spot(spot: list[Any] | None) -> Place | None:
-    return None if spot is None else Place(*spot)
+    match spot:
+        case None:
+            return None
+        case [str(file), int(line), int(column), int(length)]:
+            return Place(file, line, column, length)
+    raise ValueError("a place inside is none")
 
 
 def _edge(edge: list[Any]) -> Reference:

@@ -1,0 +1,84 @@
+"""The shape of what a plan file holds, as far as it is relied upon.
+
+A plan file may be damaged or made by somebody else: what is read from it is checked once, here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class _Field(_Shape):
+    path: str
+
+
+class _Change(_Shape):
+    actions: list[str]
+    fields: list[_Field]
+
+
+class _Step(_Shape):
+    verb: str
+    fields: list[str]
+    arguments: dict[str, Any]
+    impact: str
+    fallback: str | None
+
+
+class _Row(_Shape):
+    address: str
+    change: _Change
+    depends_on: list[str]
+    steps: list[_Step]
+    precondition: dict[str, Any]
+
+
+class _Host(_Shape):
+    uri: str
+
+
+class _Document(_Shape):
+    digest: str
+    hosts: dict[str, _Host]
+    resource_changes: list[_Row]
+
+
+class _Options(_Shape):
+    destroy: bool
+    targets: list[str]
+    excludes: list[str]
+    replace: list[str]
+    adopt: bool
+    allow_data_loss: list[str]
+    prune: bool
+    max_delete: int | None
+    allow_empty: bool
+    drift: Literal["revert", "keep"]
+    path: str
+
+
+class _Members(_Shape):
+    document: _Document
+    text: str
+    options: _Options
+
+
+def check(document: Any, text: Any, options: Any) -> Mapping[str, Any]:
+    """The options, if all three look as they must.
+
+    Raises:
+        ValueError: they do not; the message says where.
+    """
+    given = {"document": document, "text": text, "options": options}
+    try:
+        return _Members.model_validate(given).options.model_dump()
+    except ValueError as error:
+        where = ".".join(map(str, getattr(error, "errors", list)()[0]["loc"]))
+        raise ValueError(f"{where} is not what it must be") from error
