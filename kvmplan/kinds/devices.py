@@ -36,7 +36,7 @@ def _read_port(graphics: Element, _: Any) -> str | int | None:
     port = graphics.get("port")
     if graphics.get("autoport") == "yes" or port == "-1":
         return "auto"
-    return int(port) if port is not None and port.isdigit() else None
+    return int(port) if port is not None and port.isdecimal() else None
 
 
 def _write_port(graphics: Element, value: str | int | None, _: Any) -> None:

@@ -52,10 +52,11 @@ def _read_interface(element: Element, _: Any) -> str | None:
     if address is None:
         return None
     prefix = element.get("prefix") or element.get("netmask")
-    if prefix is None:
-        version = ipaddress.ip_address(address).version
-        prefix = "128" if version == 6 else "32"
-    return str(ipaddress.ip_interface(f"{address}/{prefix}"))
+    written = address if prefix is None else f"{address}/{prefix}"
+    try:
+        return str(ipaddress.ip_interface(written))
+    except ValueError:
+        return written
 
 
 def _write_interface(element: Element, value: str | None, _: Any) -> None:
@@ -79,7 +80,11 @@ def _read_route(element: Element, _: Any) -> str | None:
     prefix = element.get("prefix") or element.get("netmask") or ""
     if address is None:
         return None
-    return str(ipaddress.ip_network(f"{address}/{prefix}" if prefix else address, strict=False))
+    written = f"{address}/{prefix}" if prefix else address
+    try:
+        return str(ipaddress.ip_network(written, strict=False))
+    except ValueError:
+        return written
 
 
 def _write_route(element: Element, value: str | None, _: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from hashlib import blake2b
 
@@ -67,7 +68,13 @@ def serialise(root: Element) -> str:
 
 def fragment(element: Element) -> str:
     """An element as text of its own: only the namespaces that it uses, comments kept."""
-    text: bytes = etree.tostring(element, method="c14n", exclusive=True, with_comments=True)
+    try:
+        text: bytes = etree.tostring(element, method="c14n", exclusive=True, with_comments=True)
+    except etree.C14NError:  # a namespace that is no absolute URI, which libvirt takes
+        alone = copy.deepcopy(element)
+        alone.tail = None
+        etree.cleanup_namespaces(alone)
+        return serialise(alone)
     return text.decode()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any
 
@@ -245,4 +246,5 @@ def _live_subnets(root: Any) -> Iterator[Any]:
         address = node.get("address")
         prefix = node.get("prefix") or node.get("netmask")
         if address and prefix:
-            yield ipaddress.ip_interface(f"{address}/{prefix}").network
+            with suppress(ValueError):  # whatever libvirt holds, it is no subnet of ours
+                yield ipaddress.ip_interface(f"{address}/{prefix}").network

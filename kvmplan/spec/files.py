@@ -90,7 +90,15 @@ def _below(path: Path, report: Diagnostics) -> tuple[Path, ...]:
             for name in names
             if name.endswith(SUFFIXES) and not name.startswith(".") and not is_variables(name)
         )
-    return tuple(sorted(found))
+    return tuple(sorted(file for file in found if _is_text(file, report)))
+
+
+def _is_text(path: Path, report: Diagnostics) -> bool:
+    """Whether a path may be read to its end; an error for pipes and devices."""
+    if path.is_file() or not path.exists():  # what is missing is told when it is read
+        return True
+    report.error(codes.FILES, f"{shown(path)} is no file", None, "take it out, or rename it")
+    return False
 
 
 def read_text(path: Path, report: Diagnostics) -> str | None:

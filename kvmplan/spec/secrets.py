@@ -19,6 +19,8 @@ from kvmplan.spec.node import Node, plain
 TIMEOUT = 30
 """Seconds a secret's command may take."""
 MAX_SHOWN = 200
+MAX_BYTES = 1024 * 1024
+"""Of a secret file."""
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -86,7 +88,11 @@ class Secrets:
                     summary = f"the secret file '{name}' has mode {mode:04o}; others may read it"
                     self._error(summary, place, f"chmod 600 {name}")
                     return None
-                return stream.read().decode("utf-8").removesuffix("\n").removesuffix("\r")
+                data = stream.read(MAX_BYTES + 1)
+            if len(data) > MAX_BYTES:
+                self._error(f"the secret file '{name}' is larger than {MAX_BYTES} bytes", place)
+                return None
+            return data.decode("utf-8").removesuffix("\n").removesuffix("\r")
         except OSError as error:
             self._error(f"cannot read the secret file '{name}': {error.strerror}", place)
         except UnicodeDecodeError:
@@ -115,7 +121,15 @@ class Secrets:
         else:
             if done.returncode == 0:
                 return text.removesuffix("\n").removesuffix("\r")
-            said = " ".join(done.stderr.decode("utf-8", "replace").split())[:MAX_SHOWN]
+            said = self._harmless(done.stderr.decode("utf-8", "replace"), text)
             summary = f"the secret's command '{words[0]}' failed with {done.returncode}"
             self._error(summary, place, f"it said: {said}" if said else None)
         return None
+
+    def _harmless(self, said: str, answered: str) -> str:
+        """What a command complained of, in one line, without what it answered or any secret."""
+        known = [secret.reveal() for secret in self._known.values() if secret is not None]
+        for word in sorted((*known, *answered.split("\n")), key=len, reverse=True):
+            if word.strip():
+                said = said.replace(word.strip(), "(sensitive)")
+        return " ".join(said.split())[:MAX_SHOWN]

@@ -53,7 +53,7 @@ class Templates:
         try:
             text: str = evaluate(lambda: _rendered(template, names))
         except Problem as error:
-            if secret and error.remedy is None:
+            if secret:  # the summary may quote a value, the remedy a name made of one
                 raise Problem(f"{name} cannot be rendered") from None
             raise Problem(f"{name}: {error.summary}", error.remedy) from error
         return text

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.canary import below
+from tests.integration.support import SECRETS
 from tests.privatehost import LabError, PrivateHost, TinyGuest
 from tests.privatehost import tiny_guest as build_tiny_guest
 from tests.privatehost.host import hosts
@@ -31,11 +33,17 @@ def host_name(purpose: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def private_host() -> Iterator[PrivateHost]:
-    """A private libvirt host, one for each worker, removed at the end."""
+def private_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateHost]:
+    """A private libvirt host, one for each worker, removed at the end.
+
+    No secret of the session may be left in any log of it, nor in any file that a test has left.
+    """
     _remove_orphans()
     with _up(host_name("shared")) as host:
         yield host
+        folders = (host.directory / "log", tmp_path_factory.getbasetemp())
+        found = [file for folder in folders for file in below(folder, sorted(SECRETS))]
+        assert not found, f"these hold a secret: {found}"
 
 
 @pytest.fixture

@@ -21,8 +21,11 @@ from lxml import etree
 
 from kvmplan.cli import run as run_command
 from kvmplan.kinds.mark import NAMESPACE
+from tests.integration.canary import finds
 from tests.privatehost import Console, LabError, PrivateHost, TinyGuest
 
+SECRETS: set[str] = set()
+"""Every secret that a run of this process was given: searched again when the host goes."""
 NO_CHANGES = "No changes. Your infrastructure matches the configuration."
 NOTHING_APPLIED = "Apply complete! Resources: 0 added, 0 changed, 0 destroyed."
 _SUBNETS = itertools.count(1)
@@ -54,7 +57,10 @@ class Run:
 
 
 def kvmplan(*arguments: str | Path, env: Mapping[str, str] | None = None) -> Run:
-    """Run the command line in this process, without a terminal; a bug in it is raised here."""
+    """Run the command line in this process, without a terminal; a bug in it is raised here.
+
+    What the environment calls a password stands in no output.
+    """
     out, err = io.StringIO(), io.StringIO()
     variables = {"KVMPLAN_TRACEBACK": "1", **(env or {})}
     with (
@@ -64,11 +70,19 @@ def kvmplan(*arguments: str | Path, env: Mapping[str, str] | None = None) -> Run
         mock.patch("sys.stdin", io.StringIO()),
     ):
         code = run_command([str(argument) for argument in arguments])
-    return Run(int(code), out.getvalue(), err.getvalue())
+    done = Run(int(code), out.getvalue(), err.getvalue())
+    given = {value for name, value in variables.items() if name.endswith("PASSWORD") and value}
+    SECRETS.update(given)
+    assert not finds((done.out + done.err).encode(), sorted(given)), str(done)
+    return done
 
 
 class SecretRef(str):
     """The name of an environment variable, written as ``!secret {env: NAME}``."""
+
+
+class SecretFrom(dict[str, Any]):
+    """A secret's source, written as ``!secret {file: …}``."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -81,6 +95,12 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(
     SecretRef,
     lambda dumper, name: dumper.represent_mapping("!secret", {"env": str(name)}, flow_style=True),
+)
+
+
+_Dumper.add_representer(
+    SecretFrom,
+    lambda dumper, source: dumper.represent_mapping("!secret", dict(source), flow_style=True),
 )
 
 
