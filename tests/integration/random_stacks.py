@@ -167,11 +167,11 @@ def named(short: Tree, tag: str, directory: Path) -> Tree:
     }
 
 
-def uses(specs: Tree) -> Iterator[tuple[str, str]]:
-    """(user, used) pairs of addresses, as the specs say it."""
+def uses(specs: Tree, *, made: bool) -> Iterator[tuple[str, str]]:
+    """(user, used) pairs of addresses, as the specs say it; with what is only needed to be made."""
     for name, volume in specs["volumes"].items():
         yield f"volume.{name}", f"pool.{name.partition('/')[0]}"
-        for way in ("backing", "clone"):
+        for way in ("backing", "clone") if made else ("backing",):
             if way in volume:
                 yield f"volume.{name}", f"volume.{volume[way]}"
     for name, domain in specs["domains"].items():
