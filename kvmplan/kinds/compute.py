@@ -33,14 +33,16 @@ def _same_memory(live_value: Any, wanted: Any, _: Any) -> bool:
 def _within_maximum(group: str) -> Any:
     def test(situation: Situation) -> bool:
         maximum = situation.at(situation.running, group, "maximum")
-        return maximum is not None and situation.after is not None and situation.after <= maximum
+        wanted = situation.after
+        return isinstance(maximum, int) and wanted is not None and wanted <= maximum
 
     return test
 
 
 def _grows(situation: Situation) -> bool:
     running = situation.at(situation.running, *situation.path)
-    return running is not None and situation.after is not None and situation.after >= running
+    wanted = situation.after
+    return isinstance(running, int) and wanted is not None and wanted >= running
 
 
 VCPUS = On(

@@ -51,9 +51,9 @@ def _follow(tree: dict[str, Any], live: Tree | None, upper: str, lower: str) -> 
     high, low = tree.get(upper), tree.get(lower)
     if high is None and low is not None:
         here = None if live is None else live.get(upper)
-        if here is None or here < low:
+        if not isinstance(here, int) or here < low:
             tree[upper] = low
     elif low is None and high is not None:
         here = None if live is None else live.get(lower)
-        if live is None or (here is not None and here > high):
+        if live is None or (isinstance(here, int) and here > high):
             tree[lower] = high

@@ -61,6 +61,29 @@ def _parse(text: str, parser: etree.XMLParser) -> Element:
         raise ValueError(str(error)) from error
 
 
+def parse_written(text: str) -> Element:
+    """The root of XML that a user wrote.
+
+    Raises:
+        ValueError: as `parse`; or it has a document type, whose entities could mean anything.
+    """
+    root = parse(text)
+    if root.getroottree().docinfo.internalDTD is not None:
+        raise ValueError("a document type (<!DOCTYPE …>) is not taken; write its entities out")
+    return root
+
+
+def space_of(element: Element) -> str | None:
+    """An element's namespace."""
+    # Not by QName: libxml2 lets names pass that it refuses, such as one with an undeclared prefix.
+    return element.tag[1:].partition("}")[0] if element.tag.startswith("{") else None
+
+
+def local_name(element: Element) -> str:
+    """An element's name without its namespace."""
+    return str(element.tag).rpartition("}")[2]
+
+
 def serialise(root: Element) -> str:
     """The document as text, ready for libvirt."""
     return etree.tostring(root, encoding="unicode")
@@ -84,13 +107,14 @@ def foreign(text: str, space: str) -> Element:
     Raises:
         ValueError: the text is no XML, or its root is of another namespace.
     """
-    root = parse(text)
-    own = etree.QName(root).namespace
+    root = parse_written(text)
+    own = space_of(root)
     if own is not None and own != space:
         raise ValueError(f"the element is of namespace {own}, not {space}")
     if own is not None:
         return root
-    made = etree.Element(f"{{{space}}}{root.tag}", dict(root.attrib), nsmap={"x": space})
+    attributes = {str(name): str(value) for name, value in root.attrib.items()}
+    made = etree.Element(f"{{{space}}}{root.tag}", attributes, nsmap={"x": space})
     made.text = root.text
     made.extend(list(root))
     return made

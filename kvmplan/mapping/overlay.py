@@ -12,9 +12,9 @@ from __future__ import annotations
 import copy
 from collections import Counter
 
-from lxml import etree
 from lxml.etree import _Element as Element
 
+from kvmplan.mapping.document import local_name
 from kvmplan.mapping.paths import drop, insert, read_text
 
 ALIAS = ("./alias/@name",)
@@ -135,7 +135,7 @@ def _sequence(parent: Element) -> list[Element]:
 
 
 def _is_in_sequence(parent: Element, node: Element) -> bool:
-    return f"{etree.QName(parent).localname}/{etree.QName(node).localname}" in SEQUENCES
+    return f"{local_name(parent)}/{local_name(node)}" in SEQUENCES
 
 
 def _shape(node: Element) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -150,7 +150,7 @@ def _pairs(parent: Element, fragment: Element) -> list[Pair]:
     found: list[Element | None] = [None] * len(children)
     loose: list[int] = []
     for index, child in enumerate(children):
-        key = f"{etree.QName(parent).localname}/{etree.QName(child).localname}"
+        key = f"{local_name(parent)}/{local_name(child)}"
         identity = _identity(child, key)
         if identity or (key not in REPEATED and child.tag not in several):
             found[index] = _take(free, child.tag, identity)

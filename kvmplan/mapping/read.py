@@ -11,7 +11,7 @@ from lxml import etree
 from lxml.etree import _Element as Element
 
 from kvmplan.mapping import codecs
-from kvmplan.mapping.document import canonical, foreign, fragment, parse
+from kvmplan.mapping.document import canonical, foreign, fragment, parse, space_of
 from kvmplan.mapping.markers import (
     Case,
     Foreign,
@@ -311,7 +311,7 @@ def _foreign(path: str, element: Element, want: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     for holder in find_all(element, split(path)[0]):
         for child in holder.iterchildren("{*}*"):
-            space = etree.QName(child).namespace
+            space = space_of(child)
             if space is None or space in found or (want is not None and space not in want):
                 continue
             wanted = None if want is None else want[space]

@@ -168,10 +168,10 @@ def _pattern(pattern: str, example: str) -> WithJsonSchema:
 
 
 def _xml(value: str) -> str:
-    from kvmplan.mapping.document import parse
+    from kvmplan.mapping.document import parse_written
 
     try:
-        parse(value)
+        parse_written(value)
     except ValueError as error:
         raise ValueError(f"this is no XML: {error}") from error
     return value
