@@ -56,6 +56,11 @@ class Diagnostics:
     """Collects the diagnostics of a run."""
 
     items: list[Diagnostic] = field(default_factory=list)
+    _noted: set[Diagnostic] = field(default_factory=set)
+    """All that was ever noted: a broken file may have many thousands."""
+
+    def __post_init__(self) -> None:
+        self._noted.update(self.items)
 
     def add(
         self,
@@ -67,9 +72,7 @@ class Diagnostics:
         address: Address | None = None,
     ) -> None:
         """Note one problem; the same one is noted once."""
-        diagnostic = Diagnostic(code, severity, summary, place, remedy, address)
-        if diagnostic not in self.items:
-            self.items.append(diagnostic)
+        self.extend((Diagnostic(code, severity, summary, place, remedy, address),))
 
     def error(
         self,
@@ -95,7 +98,10 @@ class Diagnostics:
 
     def extend(self, others: Iterable[Diagnostic]) -> None:
         """Take over the diagnostics of another step."""
-        self.items.extend(other for other in others if other not in self.items)
+        for other in others:
+            if other not in self._noted:
+                self._noted.add(other)
+                self.items.append(other)
 
     @property
     def has_errors(self) -> bool:

@@ -284,6 +284,7 @@ def make_plan(session: Session, options: PlanOptions, *, brief: bool = False) ->
             session.desired, inventories, templates, options, complete, created, known
         )
         planned = planner.plan()
+    _tell_hidden(session, planned)
     if memory is not None:
         memory.keep()
         _remember(session, planned.plan)
@@ -300,6 +301,17 @@ def _remember(session: Session, plan: Plan) -> None:
     found = outline(session.desired)
     if found is not None:
         remember(session.inputs, found)
+
+
+def _tell_hidden(session: Session, planned: Planned) -> None:
+    """Say which secrets a host did not let us read: they were not compared."""
+    for host, inventory in planned.inventories.items():
+        for address in sorted(wanted_of(session.desired, host).secure):
+            record = inventory.record(address)
+            if record is not None and not record.secure:
+                text = f"host '{host}': the secrets of {address.short} cannot be read"
+                remedy = "they were not compared; docs/least-privilege.md says what reading takes"
+                session.warnings.warning("KVP512", text, remedy=remedy)
 
 
 @contextmanager

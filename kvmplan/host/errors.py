@@ -21,6 +21,9 @@ MISSING = frozenset(
 )
 """Codes that say that an object is not there."""
 
+DENIED = frozenset({libvirt.VIR_ERR_ACCESS_DENIED, libvirt.VIR_ERR_OPERATION_DENIED})
+"""Codes that say that the caller may not."""
+
 _COLD = frozenset(
     {
         libvirt.VIR_ERR_CONFIG_UNSUPPORTED,

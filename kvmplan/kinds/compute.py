@@ -33,16 +33,19 @@ def _same_memory(live_value: Any, wanted: Any, _: Any) -> bool:
 def _within_maximum(group: str) -> Any:
     def test(situation: Situation) -> bool:
         maximum = situation.at(situation.running, group, "maximum")
-        wanted = situation.after
-        return isinstance(maximum, int) and wanted is not None and wanted <= maximum
+        return _are_numbers(maximum, situation.after) and situation.after <= maximum
 
     return test
 
 
 def _grows(situation: Situation) -> bool:
     running = situation.at(situation.running, *situation.path)
-    wanted = situation.after
-    return isinstance(running, int) and wanted is not None and wanted >= running
+    return _are_numbers(running, situation.after) and situation.after >= running
+
+
+def _are_numbers(*values: Any) -> bool:
+    """Whether both are known: what libvirt says of a live object may be no number at all."""
+    return all(isinstance(value, int) for value in values)
 
 
 VCPUS = On(

@@ -60,7 +60,7 @@ def compare(intent: Intent, facts: Any, running: Tree | None) -> Compared:
     changes: list[FieldChange] = []
     notes: list[str] = []
     for path, before, after in diff(scoped, tree):
-        if _ignored(path, lifecycle.ignore_changes):
+        if _ignored(path, lifecycle.ignore_changes) or _hidden(intent, path):
             continue
         effect = _effect(intent, path, before, after, facts, running)
         if effect.noted:
@@ -68,6 +68,12 @@ def compare(intent: Intent, facts: Any, running: Tree | None) -> Compared:
             continue
         changes.append(_change(intent, path, before, after, effect))
     return Compared(tuple(changes), tuple(notes), tuple(unlisted))
+
+
+def _hidden(intent: Intent, path: Path) -> bool:
+    """Whether the host did not let us see the live value: it is not compared."""
+    seen = intent.record is None or intent.record.secure
+    return not seen and any(link.secret for link in chain(intent.model, path))
 
 
 def running_tree(intent: Intent) -> Tree | None:

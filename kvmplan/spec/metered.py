@@ -18,7 +18,7 @@ from jinja2.runtime import Context, markup_join, str_join
 from jinja2.utils import pass_environment
 from jinja2.visitor import NodeTransformer
 
-from kvmplan.spec.budget import charge, spend
+from kvmplan.spec.budget import CALL, ROUND, charge, spend
 from kvmplan.spec.names import Problem
 
 MAX_DIGITS = 30
@@ -123,14 +123,14 @@ class Metering(NodeTransformer):
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         """Each round pays for the text in it, and so does each test of what is left out."""
-        self._tick(node, node.body)
+        self._tick(node, node.body, ROUND)
         if node.test is not None:
             node.test = _filtered(node.test, PAID)
         return self.generic_visit(node)
 
     def visit_Macro(self, node: nodes.Macro) -> nodes.Node:
         """Each call pays for the text in it."""
-        self._tick(node, node.body)
+        self._tick(node, node.body, CALL)
         return self.generic_visit(node)
 
     visit_CallBlock = visit_Macro
@@ -160,9 +160,9 @@ class Metering(NodeTransformer):
             node.key = _filtered(node.key, PAID)
         return node
 
-    def _tick(self, node: Any, body: list[nodes.Node]) -> None:
+    def _tick(self, node: Any, body: list[nodes.Node], cost: int) -> None:
         written = sum(len(part.data) for part in node.find_all(nodes.TemplateData))
-        amount = _filtered(nodes.Const(1 + written, lineno=node.lineno), TICK)
+        amount = _filtered(nodes.Const(cost + written, lineno=node.lineno), TICK)
         body.insert(0, nodes.ExprStmt(amount, lineno=node.lineno))
 
 

@@ -18,7 +18,7 @@ from jinja2.filters import FILTERS
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 
-from kvmplan.spec.budget import MAX_BITS, VIEWS, begin, charge, spend, weight
+from kvmplan.spec.budget import CALL, MAX_BITS, VIEWS, begin, charge, spend, weight
 from kvmplan.spec.metered import OWN, REWRITTEN, Filter, finalize, metered, paying
 from kvmplan.spec.names import ROOTS, BrokenName, Names, Problem, Scope
 from kvmplan.spec.node import Node
@@ -59,6 +59,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def call(self, context: Context, function: Any, /, *arguments: Any, **named: Any) -> Any:
         """Call what may be called; it pays for what it is given, and a method for its object."""
+        spend(CALL)
         charge(getattr(function, "__self__", None), arguments, named)
         return super().call(context, function, *arguments, **named)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
+
+import libvirt
 
 from kvmplan.cli.group import COMMANDS
 
@@ -26,3 +30,37 @@ def test_every_command_is_on_its_page() -> None:
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     missing = [name for name in COMMANDS if f"`{name}" not in page]
     assert missing == []
+
+
+def calls_to_libvirt() -> Iterator[str]:
+    """Methods of libvirt's objects that are named in the one package that talks to it."""
+    kinds = ("Connect", "Domain", "Network", "StoragePool", "StorageVol", "Secret")
+    methods = {name for kind in kinds for name in vars(getattr(libvirt, f"vir{kind}"))}
+    for file in (ROOT / "kvmplan" / "host").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Attribute(attr=name) | ast.Constant(value=str(name)):
+                    if name in methods | {"open", "openReadOnly"} and not name.startswith("_"):
+                        yield name
+
+
+def test_every_call_to_libvirt_is_on_the_page_of_rights() -> None:
+    page = (ROOT / "docs" / "least-privilege.md").read_text(encoding="utf-8")
+    found = set(calls_to_libvirt())
+    assert len(found) > 50
+    assert sorted(name for name in found if f"`{name}`" not in page) == []
+
+
+def test_the_page_of_rights_and_the_rules_name_the_same() -> None:
+    page = (ROOT / "docs" / "least-privilege.md").read_text(encoding="utf-8")
+    rules = (ROOT / "docs" / "polkit" / "50-kvmplan.rules").read_text(encoding="utf-8")
+    pattern = r"(?:connect|domain|network|network-port|storage-pool|storage-vol|secret)\.[a-z-]+"
+    named = set(re.findall(f"`({pattern})`", page)) | {
+        f"network-port.{right}" for right in re.findall(r"`\.([a-z]+)`", page)
+    }
+    by_doctor_alone = {
+        "connect.search-nwfilters",
+        "connect.search-node-devices",
+        "connect.write",
+    }
+    assert named - by_doctor_alone == set(re.findall(f'"({pattern})"', rules))
