@@ -8,9 +8,10 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest
 WORKERS ?= 2
 LAB_HOST ?= lab
+FUZZ_SECONDS ?= 60
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help setup demo test unit lint fmt golden integration bench lab docs clean
+.PHONY: help setup demo test unit lint fmt golden integration bench fuzz lab docs clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +47,12 @@ integration: setup ## Run the tests against a real libvirtd only (needs root)
 bench: setup ## Measure kvmplan and print the numbers
 	$(BIN)/python -m tests.benchmarks
 
+fuzz: setup ## Search for inputs that break kvmplan, FUZZ_SECONDS for each kind (60)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+	  UV_SYSTEM_CERTS=1 .make/uv/bin/uv sync --quiet --frozen --group fuzz || \
+	  $(BIN)/python -m pip install --quiet 'atheris>=3.0'
+	$(BIN)/python -m tests.fuzz $(FUZZ_SECONDS)
+
 lab: setup ## Start a private libvirt host to play with, and say how to use it (needs root)
 	@uri=$$($(AS_ROOT) tests/lab up $(LAB_HOST)); printf '%s\n' \
 	  "The private host '$(LAB_HOST)' is up. Nothing of this machine's own libvirt is touched." "" \
@@ -60,5 +67,5 @@ docs: setup ## Write the generated pages and schemas
 	$(BIN)/python scripts/docs.py
 
 clean: ## Remove the virtual environment, caches and build results
-	rm -rf .venv .make dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .make dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .fuzz
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -122,6 +122,10 @@ def edits(draw: st.DrawFn, before: Tree) -> Tree:
                 after["volumes"][name]["capacity"] = "4MiB"
             case "gone" if not _is_source(name, after["volumes"]):
                 del after["volumes"][name]
+    for name, domain in after["domains"].items():
+        # A collection that is not named any more is released: its members would stay in use.
+        for collection in {"disks", "interfaces"} & before["domains"].get(name, {}).keys():
+            domain.setdefault(collection, {})
     _settle(after)
     return after
 

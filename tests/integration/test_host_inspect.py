@@ -136,9 +136,7 @@ def test_secrets_are_read_where_asked_for(host: LibvirtHost, stage: Stage) -> No
     assert "sesame" in record.document
 
 
-def test_a_read_only_connection_says_what_it_could_not_read(
-    private_host: PrivateHost, stage: Stage
-) -> None:
+def test_a_read_only_connection_gives_no_secrets(private_host: PrivateHost, stage: Stage) -> None:
     wanted = address(Kind.DOMAIN, stage.domain("vnc").name())
     reader = open_host(uri=private_host.uri + "-ro", read_only=True)
     try:
@@ -147,7 +145,6 @@ def test_a_read_only_connection_says_what_it_could_not_read(
         assert found.facts.read_only
         assert record is not None
         assert not record.secure
-        assert any(wanted.short in sentence for sentence in found.unread)
         with pytest.raises(HostError) as refused:
             reader.perform(Verb.START, wanted, {})
         assert refused.value.name == "VIR_ERR_OPERATION_DENIED"

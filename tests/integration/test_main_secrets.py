@@ -9,6 +9,7 @@ import libvirt
 import pytest
 
 from tests.integration.support import (
+    NO_CHANGES,
     Run,
     SecretRef,
     Stack,
@@ -116,6 +117,33 @@ def test_a_password_that_someone_took_away_comes_back(
             quiet(planned, guarded.apply())
             guarded.in_sync()
             assert password(domain, SECURE) == FIRST
+
+
+def test_what_a_read_only_run_cannot_compare_is_named(
+    guarded: Stack, private_host: PrivateHost
+) -> None:
+    tag = guarded.tag
+    guarded.specs["pools"] = {tag: {"path": str(guarded.directory / "pool")}}
+    guarded.specs["volumes"] = {f"{tag}/data.img": {"capacity": "1MiB"}}
+    guarded.apply()
+    guarded.env["VNC_PASSWORD"] = SECOND
+    hidden = f"the secrets of domain.{tag} cannot be read"
+    for command in ("plan", "status", "drift", "orphans"):
+        seen = guarded.run(command, "--read-only")
+        assert (seen.code, hidden in seen.err) == (0, True), str(seen)
+    plan = guarded.run("plan", "--read-only", "--detailed-exitcode")
+    assert (plan.code, plan.last) == (0, NO_CHANGES), "an unseen password is no change"
+    assert guarded.plan().code == 2
+    with connection(private_host) as conn:
+        conn.storagePoolLookupByName(tag).destroy()
+        guarded.specs["pools"][tag]["active"] = False
+        for flags in ((), ("--read-only",)):
+            unseen = guarded.run("plan", *flags)
+            assert f"volume.{tag}/data.img" in unseen.out + unseen.err, str(unseen)
+            assert "its pool is not active" in unseen.out + unseen.err, str(unseen)
+            assert "1 to add" not in unseen.out, str(unseen)
+    del guarded.specs["pools"][tag]["active"]
+    guarded.apply()
 
 
 def test_a_secret_that_is_not_there_is_an_error(guarded: Stack) -> None:

@@ -26,7 +26,7 @@ from kvmplan.inventory import (
 from kvmplan.kinds.models import MODELS
 from kvmplan.kinds.skeletons import skeletons
 from kvmplan.kinds.verbs import Verb
-from kvmplan.mapping.model import declared, walk
+from kvmplan.mapping.model import declared, has_secrets, walk
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.planner import Planned, Planner
 from kvmplan.spec.desired import Desired, Lifecycle, Reference, Resource, Stack
@@ -82,7 +82,10 @@ class FakeHost:
         names: dict[Kind, dict[str, str]] = {kind: {} for kind in Kind}
         for address, thing in self.things.items():
             names[address.kind][address.name] = thing.key
-        records = {address: self._record(address) for address in sorted(self.things)}
+        records = {
+            address: replace(self._record(address), secure=address in wanted.secure)
+            for address in sorted(self.things)
+        }
         return Inventory(self.name, self.facts, records, names, self.claims, complete=True)
 
     def complete(self, inventory: Inventory, *_: Any) -> Inventory:
@@ -295,6 +298,8 @@ def _update_network(root: Any, arguments: Mapping[str, Any]) -> None:
             holder = etree.SubElement(ip, "dhcp")
     elif arguments["section"].startswith("dns-"):
         holder = root.find("dns")
+        if holder is None:
+            holder = etree.SubElement(root, "dns")
     else:
         holder = root
     same = [n for n in holder.findall(new.tag) if _key(n) == _key(new)]
@@ -309,7 +314,8 @@ def _update_network(root: Any, arguments: Mapping[str, Any]) -> None:
 
 
 def _key(node: Any) -> Any:
-    return [node.get(name) for name in ("mac", "ip", "name", "start")][:1] or None
+    names = [name for name in ("mac", "ip", "name", "start") if node.get(name) is not None]
+    return (names[0], node.get(names[0])) if names else None
 
 
 # ------------------------------------------------------------------------------ wanted
@@ -336,7 +342,8 @@ def desired(resources: Mapping[str, Mapping[str, Any]], **lifecycles: Lifecycle)
 
 def planned(wanted: Desired, *hosts: FakeHost, options: PlanOptions | None = None) -> Planned:
     """The plan that leads the hosts to what is wanted."""
-    everything = Wanted(frozenset(wanted.resources), stack_uid=STACK)
+    secure = frozenset(a for a, one in wanted.resources.items() if has_secrets(one.model))
+    everything = Wanted(frozenset(wanted.resources), secure, STACK)
     inventories = {host.name: host.inventory(everything) for host in hosts}
     return Planner(
         wanted,

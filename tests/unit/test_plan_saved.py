@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
+import struct
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from kvmplan.cli import planfile
+from kvmplan.diagnostics import Failure
 from kvmplan.plan import saved
 from kvmplan.plan.saved import MANIFEST, MEMBERS, BadPlanFile
+from kvmplan.views.plan_json import digest
 
 CONTENT = {name: {"of": name} for name in MEMBERS}
 
@@ -98,6 +103,49 @@ def test_a_bomb_is_not_unpacked(file: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(saved, "LARGEST", 1000)
     rewritten(file, **dict.fromkeys((MANIFEST, *MEMBERS), "0" * 100000))
     assert code_of(file) == "KVP311"
+
+
+def test_a_bomb_with_a_forged_size_is_not_unpacked(file: Path) -> None:
+    size, told = 300 * 2**20, 1000
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in MEMBERS:
+            archive.writestr(name, "{}")
+        with archive.open(MANIFEST, "w") as member:
+            for _ in range(size // 2**20):
+                member.write(b"0" * 2**20)
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(struct.pack("<L", size), struct.pack("<L", told)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert code_of(file) == "KVP311"
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < size // 2
+
+
+def test_a_member_that_is_there_twice_is_refused(file: Path) -> None:
+    with zipfile.ZipFile(file, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("plan.json", "{}")
+    assert code_of(file) == "KVP310"
+
+
+@pytest.mark.parametrize("member", ["plan.json", "text.json", "desired.json", "options.json"])
+@pytest.mark.parametrize("content", [None, [], 5, "x", {}, {"stack": 5}, [[]] * 10])
+def test_a_member_of_another_shape_is_damage(member: str, content: object, tmp_path: Path) -> None:
+    file = tmp_path / "p.plan"
+    document = {"resource_changes": [], "hosts": {}, "digest": ""}
+    document["digest"] = digest(document)
+    stack = {"name": "a", "uid": "b", "hosts": {}, "prune": False, "max_delete": [1, 1]}
+    options = dict.fromkeys(("destroy", "adopt", "prune", "allow_empty"), False)
+    options |= {name: [] for name in ("targets", "excludes", "replace", "allow_data_loss")}
+    options |= {"max_delete": None, "drift": "revert", "path": "/specs"}
+    desired = {"stack": stack, "resources": [], "sources": []}
+    good = dict(zip(MEMBERS, (document, "text", desired, options), strict=True))
+    saved.write(file, good)
+    assert planfile.load(file).text == "text"
+    if member == "text.json" and content == "x":
+        return
+    saved.write(file, {**good, member: content})
+    with pytest.raises(Failure) as caught:
+        planfile.load(file)
+    assert [item.code for item in caught.value.diagnostics] == ["KVP311"]
 
 
 def test_specs_are_no_plan_files(tmp_path: Path) -> None:

@@ -388,6 +388,21 @@ def test_missing_secrets(specs: Loader, secret: str, part: str) -> None:
     assert part in specs.problem(graphics(secret)).summary
 
 
+def test_what_a_command_complains_of_holds_no_secret(specs: Loader) -> None:
+    complains = "{command: [sh, -c, 'echo pw17; echo cannot use pw17 for $A >&2; exit 3']}"
+    problem = specs.problem(graphics(complains), environ={"A": "us", "PATH": "/bin:/usr/bin"})
+    assert problem.remedy == "it said: cannot use (sensitive) for us"
+
+
+@pytest.mark.parametrize("text", ["{{ var[x] }}", "{{ x.y }}", "{{ [x] + 1 }}", "{{ {}[x] }}"])
+def test_errors_of_templates_with_secrets_quote_nothing(text: str, specs: Loader) -> None:
+    specs.write("secret.j2", text)
+    spec = "domains: {web: {xml: {template: secret.j2, vars: {x: !secret {env: A}}}}}"
+    problem = specs.problem(spec, environ={"A": "pw17"})
+    assert problem.summary == "secret.j2 cannot be rendered"
+    assert "pw17" not in str(problem)
+
+
 def test_secrets_need_not_be_read(specs: Loader) -> None:
     assert password(specs, "{env: NONE}", read_secrets=False).reveal() == ""
 
