@@ -14,10 +14,11 @@ from pathlib import Path
 from tests.faults.injector import Fault, signal_daemon
 from tests.faults.strangers import Strangers
 from tests.faults.world import World, world
-from tests.faults.zygote import Faulted, Zygote
+from tests.faults.zygote import SECRETS, Faulted, Zygote
 from tests.integration.support import (
     NO_CHANGES,
     Run,
+    SecretRef,
     Stack,
     Tree,
     connection,
@@ -61,7 +62,7 @@ class Course:
 
     def __init__(self, host: PrivateHost, directory: Path, zygote: Zygote) -> None:
         self.host, self.directory, self._zygote = host, directory, zygote
-        self.stack = Stack(directory, host)
+        self.stack = Stack(directory, host, env=dict(SECRETS))
         tag = self.stack.tag
         self.strangers = Strangers(host, directory, tag)
         self._subnet = subnet()
@@ -129,6 +130,8 @@ class Course:
     def _on(self, second: bool) -> Tree:
         tag = self.stack.tag
         medium = {"file": str(self.strangers.media[second])}
+        password = SecretRef("VNC_PASSWORD")
+        vnc = {"type": "vnc", "listen": "127.0.0.1", "port": "auto", "password": password}
         disks: Tree = {
             "vda": {"volume": f"{tag}/copy.qcow2"},
             "sda": {"device": "cdrom", "bus": "sata", **medium},
@@ -143,6 +146,7 @@ class Course:
             "disks": disks,
             "interfaces": {"eth0": {"network": tag, "link": "down" if second else "up"}},
             "title": "two" if second else "one",
+            "graphics": [vnc],
             "metadata": {SPACE: f"<x:note xmlns:x='{SPACE}'>{int(second)}</x:note>"},
             "autostart": second,
             "shutdown_timeout": "1s",

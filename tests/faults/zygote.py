@@ -11,7 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.faults.injector import Fault
+from tests.integration.canary import canary, finds
 
+SECRETS = {"VNC_PASSWORD": canary()}
+"""The environment of every run that has secrets; none may come out, whatever fails."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -41,7 +44,7 @@ class Zygote:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.run", "serve"],
             cwd=ROOT,
-            env={**os.environ, "KVMPLAN_TRACEBACK": "1", "PYTHONPATH": str(ROOT)},
+            env={**os.environ, **SECRETS, "KVMPLAN_TRACEBACK": "1", "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -60,6 +63,7 @@ class Zygote:
         self._process.stdin.flush()
         code = int(self._process.stdout.readline())
         out, err, log = (file.read_text(errors="replace") for file in files.values())
+        assert not finds((out + err).encode(), list(SECRETS.values())), f"a secret came out: {err}"
         return Faulted(code, out, err, tuple(log.splitlines()))
 
     def close(self) -> None:

@@ -10,8 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-SECONDS_EACH = 10
-"""How long one input may take."""
+SECONDS_EACH = 60
+"""How long one input may take, on a busy machine: none needs more than two by itself."""
 MEBIBYTES = 1536
 """What the process may hold."""
 

@@ -126,7 +126,7 @@ def edits(draw: st.DrawFn, before: Tree) -> Tree:
         # A collection that is not named any more is released: its members would stay in use.
         for collection in {"disks", "interfaces"} & before["domains"].get(name, {}).keys():
             domain.setdefault(collection, {})
-    _settle(after)
+    _settle(after, before)
     return after
 
 
@@ -134,17 +134,27 @@ def _is_source(name: str, made: Tree) -> bool:
     return any(name in (tree.get("backing"), tree.get("clone")) for tree in made.values())
 
 
-def _settle(tree: Tree) -> None:
-    """Take out what refers to nothing, and the second user of a disk."""
+def _settle(tree: Tree, before: Tree) -> None:
+    """Take out what refers to nothing, and the second user of a disk.
+
+    A disk that another domain had is not taken over in one plan: that is an error, as the other
+    one has it until it is gone.
+    """
+    owners = {
+        disk["volume"]: name
+        for name, domain in before["domains"].items()
+        for disk in domain.get("disks", {}).values()
+    }
     used = {tree["volumes"][name].get("backing") for name in tree["volumes"]}
-    for domain in tree["domains"].values():
+    for name, domain in tree["domains"].items():
         nics = domain.get("interfaces", {})
         for key in [key for key, nic in nics.items() if nic["network"] not in tree["networks"]]:
             del nics[key]
         disks = domain.get("disks", {})
         for key in list(disks):
             volume = disks[key]["volume"]
-            if volume not in tree["volumes"] or volume in used:
+            theirs = owners.get(volume, name) != name
+            if volume not in tree["volumes"] or volume in used or theirs:
                 del disks[key]
             used.add(volume)
 
