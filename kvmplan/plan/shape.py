@@ -51,16 +51,22 @@ class _Document(_Shape):
 
 
 class _Options(_Shape):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
     destroy: bool
     targets: list[str]
     excludes: list[str]
     replace: list[str]
     adopt: bool
     allow_data_loss: list[str]
+    allow_restart: list[str]
+    max_restarts: int | None
     prune: bool
     max_delete: int | None
     allow_empty: bool
     drift: Literal["revert", "keep"]
+    same_stack: bool
+    origin: str
     path: str
 
 

@@ -133,7 +133,7 @@ class Walk:
         """Destroy it."""
         self._apply([], "--destroy")
         with connection(self.host) as conn:
-            assert claim_store.read(conn, self.stack.uid)[0] is None
+            assert claim_store.read(conn, self.stack.uid).own is None
 
     def _apply(self, users: list[Use], *flags: str) -> None:
         claimed = self._claimed()
@@ -156,7 +156,7 @@ class Walk:
 
     def _claimed(self) -> set[str]:
         with connection(self.host) as conn:
-            own, _, _ = claim_store.read(conn, self.stack.uid)
+            own = claim_store.read(conn, self.stack.uid).own
         return set(own.entries) if own else set()
 
 

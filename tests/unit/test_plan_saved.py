@@ -14,6 +14,7 @@ import pytest
 from kvmplan.cli import planfile
 from kvmplan.diagnostics import Failure
 from kvmplan.plan import saved
+from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.saved import MANIFEST, MEMBERS, BadPlanFile
 from kvmplan.views.plan_json import digest
 
@@ -133,9 +134,7 @@ def test_a_member_of_another_shape_is_damage(member: str, content: object, tmp_p
     document = {"resource_changes": [], "hosts": {}, "digest": ""}
     document["digest"] = digest(document)
     stack = {"name": "a", "uid": "b", "hosts": {}, "prune": False, "max_delete": [1, 1]}
-    options = dict.fromkeys(("destroy", "adopt", "prune", "allow_empty"), False)
-    options |= {name: [] for name in ("targets", "excludes", "replace", "allow_data_loss")}
-    options |= {"max_delete": None, "drift": "revert", "path": "/specs"}
+    options = planfile._options_json(PlanOptions(), Path("/specs"))
     desired = {"stack": stack, "resources": [], "sources": []}
     good = dict(zip(MEMBERS, (document, "text", desired, options), strict=True))
     saved.write(file, good)
