@@ -163,6 +163,27 @@ def _name(value: str) -> str:
     return value
 
 
+def _server(value: str) -> str:
+    """``NAME``, ``NAME:PORT``, ``[IPv6]:PORT``."""
+    name, port = split_server(value)
+    if not name or any(c.isspace() or c == "/" for c in name):
+        raise ValueError(f"'{value}' is no server; write NAME, NAME:PORT or [ADDRESS]:PORT")
+    if port is not None and not (port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError(f"'{port}' is no port")
+    return value
+
+
+def split_server(value: str) -> tuple[str, str | None]:
+    """Name or address, and port, of a server."""
+    if value.startswith("["):
+        name, _, rest = value[1:].partition("]")
+        return name, rest[1:] if rest.startswith(":") else None
+    if value.count(":") == 1:
+        name, _, port = value.partition(":")
+        return name, port
+    return value, None
+
+
 def _pattern(pattern: str, example: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
 
@@ -210,6 +231,8 @@ VolumeName = Annotated[str, AfterValidator(_volume_name)]
 """A volume: ``POOL/NAME``."""
 Name = Annotated[str, AfterValidator(_name)]
 """A libvirt name."""
+Server = Annotated[str, AfterValidator(_server)]
+"""A server: ``NAME``, ``NAME:PORT`` or ``[IPv6]:PORT``."""
 XmlText = Annotated[str, AfterValidator(_xml)]
 """Well-formed XML."""
 ForeignXml = Annotated[dict[str, str], AfterValidator(_foreign)]
