@@ -47,6 +47,14 @@ def format_size(size: int) -> str:
     return f"{size}B"
 
 
+def about_size(size: int) -> str:
+    """A size for people, with one decimal: ``7.9GiB``."""
+    for unit in ("PiB", "TiB", "GiB", "MiB", "KiB"):
+        if size >= SIZE_UNITS[unit]:
+            return f"{size / SIZE_UNITS[unit]:.1f}".removesuffix(".0") + unit
+    return f"{size}B"
+
+
 def parse_duration(value: Any) -> int:
     """Seconds of ``30s``, ``5m``, ``1h``. Raises ValueError that names the right spelling."""
     found = DURATION.fullmatch(value.strip()) if isinstance(value, str) else None

@@ -44,6 +44,7 @@ from kvmplan.plan.prune import implausible, wants_prune
 from kvmplan.plan.references import found as live_references
 from kvmplan.plan.references import wanted
 from kvmplan.plan.restarts import plan_restarts, restart_notes
+from kvmplan.plan.room import growth, needs_of, refuse_what_cannot_fit, warn_of_promises
 from kvmplan.plan.steps import Draft
 from kvmplan.plan.storage import Storage, check_storage
 from kvmplan.plan.users import Users, running_disk, users_of
@@ -287,6 +288,9 @@ class Planner:
             self._options,
             frozenset(self._detached(changes.values())),
         )
+        storage = Storage(self._desired.resources, self._inventories)
+        needs = needs_of(changes.values(), storage) if users else {}
+        warn_of_promises(needs, storage, self._desired.resources, self._found)
         diagnostics = tuple(self._found)
         return Plan(
             stack_name=self._desired.stack.name,
@@ -303,7 +307,12 @@ class Planner:
             unlisted=tuple(self._judge.unlisted),
             released=tuple(self._judge.released),
             orphans=tuple(a for a in self._judge.orphans() if a not in changes),
-            refusals=(*(refusals(scene) if users else ()), *self._implausible(changes)),
+            growth=growth(needs),
+            refusals=(
+                *(refusals(scene) if users else ()),
+                *refuse_what_cannot_fit(needs, storage),
+                *self._implausible(changes),
+            ),
             diagnostics=diagnostics,
             errored=self._found.has_errors,
             destroy=self._options.destroy,

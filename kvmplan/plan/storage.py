@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics, Place
-from kvmplan.inventory import Inventory
+from kvmplan.inventory import Inventory, Record
 from kvmplan.kinds.contradiction import Contradiction
 from kvmplan.kinds.domain import Domain
 from kvmplan.kinds.pooltypes import pool_type
@@ -32,10 +32,14 @@ class Storage:
     ) -> None:
         self._resources, self._inventories = resources, inventories
 
+    def record(self, address: Address) -> Record | None:
+        """What is live of it, if it was read."""
+        inventory = self._inventories.get(address.host)
+        return inventory.record(address) if inventory is not None else None
+
     def type_of(self, pool: Address) -> str | None:
         """A pool's type; None if nothing says so."""
-        inventory = self._inventories.get(pool.host)
-        record = inventory.record(pool) if inventory is not None else None
+        record = self.record(pool)
         if record is not None:
             return parse_to_read(record.document).get("type")
         resource = self._resources.get(pool)
@@ -55,8 +59,7 @@ class Storage:
 
     def format_of(self, volume: Address) -> str | None:
         """A volume's format; None if that is not known."""
-        inventory = self._inventories.get(volume.host)
-        record = inventory.record(volume) if inventory is not None else None
+        record = self.record(volume)
         if record is not None:
             node = parse_to_read(record.document).find("target/format")
             return node.get("type") if node is not None else "raw"
@@ -69,8 +72,7 @@ class Storage:
 
     def number(self, address: Address, name: str) -> int | None:
         """A number of bytes in a live document; None if it is not there."""
-        inventory = self._inventories.get(address.host)
-        record = inventory.record(address) if inventory is not None else None
+        record = self.record(address)
         text = parse_to_read(record.document).findtext(name) if record is not None else None
         return int(text) if text is not None and text.isdigit() else None
 

@@ -20,8 +20,8 @@ from kvmplan.mapping.document import parse_to_read
 class DiskUse:
     """A domain's disk on some path; `top` is False for a backing file.
 
-    `copy`: the disk is being copied there, by a job that ends. `saved`: what goes on from a managed save image relies on it. `snapshot`: the domain uses it in
-    this snapshot of itself only.
+    `copy`: the disk is being copied there, by a job that ends. `saved`: what goes on from a managed
+    save image relies on it. `snapshot`: the domain uses it in this snapshot of itself only.
     """
 
     domain: str
