@@ -44,6 +44,24 @@ def _grows(situation: Situation) -> bool:
     return not isinstance(before, int) or situation.after > before
 
 
+def _read_format(volume: Element, _: Any) -> str:
+    """Pools of devices name none: their volumes are raw."""
+    node = volume.find("target/format")
+    return "raw" if node is None else node.get("type", "raw")
+
+
+def _write_format(volume: Element, value: str | None, _: Any) -> None:
+    target = volume.find("target")
+    if target is None:
+        return
+    node = target.find("format")
+    if node is None:
+        node = etree.Element("format")
+        path = target.find("path")
+        target.insert(0 if path is None else target.index(path) + 1, node)
+    node.set("type", value or "raw")
+
+
 def _read_backing(element: Element, context: Any) -> str | None:
     path = element.findtext("path")
     return None if path is None else host_context(context).volume_at(path)
@@ -111,7 +129,9 @@ class Volume(Mapped):
     ] = None
     """How much of it is allocated at birth, what its guest writes later not compared. Born as 0
     (sparse) where its pool can; whole in ``logical`` and ``disk`` pools."""
-    format: Annotated[str | None, Xml("./target/format/@type", omitted="raw"), BORN] = None
+    format: Annotated[
+        str | None, Through(_read_format, _write_format, "./target/format/@type"), BORN
+    ] = None
     """``qcow2``, ``raw`` …; by default qcow2 in pools of files, raw elsewhere."""
     permissions: Annotated[Permissions | None, Group("./target/permissions"), BORN] = None
     """Mode and owner that it is made with."""

@@ -18,7 +18,7 @@ from kvmplan.plan.change import Action, Change, Growth, Guarded
 from kvmplan.plan.storage import Storage
 from kvmplan.spec.desired import Resource
 
-NO_ROOM, PROMISED = "KVP217", "KVP218"
+NO_ROOM, PROMISED = "KVP240", "KVP241"
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ def growth(needs: Mapping[Address, Need]) -> tuple[Growth, ...]:
 
 
 def refuse_what_cannot_fit(needs: Mapping[Address, Need], storage: Storage) -> Iterator[Guarded]:
-    """KVP217 for each pool that has less room than is written to it at once."""
+    """KVP240 for each pool that has less room than is written to it at once."""
     for pool, need in sorted(needs.items()):
         available = storage.number(pool, "available")
         if available is None or need.at_once <= available or not _is_active(pool, storage):
@@ -103,7 +103,7 @@ def warn_of_promises(
     resources: Mapping[Address, Resource],
     found: Diagnostics,
 ) -> None:
-    """KVP218 for each pool that its volumes may outgrow.
+    """KVP241 for each pool that its volumes may outgrow.
 
     It does not say how much is available: that changes by itself, and a plan with it.
     """

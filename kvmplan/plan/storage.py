@@ -70,6 +70,13 @@ class Storage:
         written: str | None = getattr(resource.model, "format", None)
         return written or (pool_type(type_).formats[0] if type_ is not None else None)
 
+    def is_encrypted(self, volume: Address) -> bool:
+        """Whether a volume's bytes are encrypted, as far as that is known."""
+        record, resource = self.record(volume), self._resources.get(volume)
+        if record is not None:
+            return "<encryption" in record.document
+        return getattr(resource.model, "encryption", None) is not None if resource else False
+
     def number(self, address: Address, name: str) -> int | None:
         """A number of bytes in a live document; None if it is not there."""
         record = self.record(address)
@@ -109,7 +116,7 @@ def _clashes(
 ) -> Iterator[tuple[str, Contradiction]]:
     address, model = resource.address, resource.model
     if isinstance(model, Domain):
-        for clash in _disk_formats(storage, resource, model):
+        for clash in _on_volumes(storage, resource, model):
             yield CONTRADICTION, clash
     elif isinstance(model, Volume):
         type_ = storage.type_of(Address(address.host, Kind.POOL, address.pool))
@@ -140,12 +147,19 @@ def _clone(storage: Storage, address: Address, volume: Volume) -> Iterator[Contr
         yield Contradiction(("capacity",), summary, f"write {size} or more, or take it out")
 
 
-def _disk_formats(storage: Storage, resource: Resource, domain: Domain) -> Iterator[Contradiction]:
-    """A volume's format is known: another one would show the guest other bytes than are in it."""
+def _on_volumes(storage: Storage, resource: Resource, domain: Domain) -> Iterator[Contradiction]:
+    """A volume's format is known: another one would show the guest other bytes than are in it.
+
+    So would an encrypted one that is taken as it is.
+    """
     for name, disk in (domain.disks or {}).items():
-        if disk.volume is None or disk.format is None:
+        if disk.volume is None:
             continue
-        known = storage.format_of(Address(resource.address.host, Kind.VOLUME, disk.volume))
+        volume = Address(resource.address.host, Kind.VOLUME, disk.volume)
+        if disk.encryption is None and storage.is_encrypted(volume):
+            summary = f"{disk.volume} is encrypted, and the disk does not say by what secret"
+            yield Contradiction(("disks", name), summary, "write encryption: {secret: …} here too")
+        known = storage.format_of(volume) if disk.format is not None else None
         if known is not None and disk.format != ("raw" if known in ("iso", "none") else known):
             summary = f"{disk.volume} is of format {known}, not {disk.format}"
             yield Contradiction(("disks", name, "format"), summary, "take the disk's format out")

@@ -29,7 +29,7 @@ WHOLE: dict[str, dict[str, Any]] = {
     "netfs": {"path": "/p", "source": {"hosts": ["h"], "dir": "/export", "format": "nfs"}},
     "logical": {
         "path": "/dev/vg",
-        "source": {"name": "vg", "devices": ["/dev/sdx", "/dev/sdy"], "format": "lvm2"},
+        "source": {"name": "vg", "devices": ["/dev/sdy", "/dev/sdz"], "format": "lvm2"},
     },
     "disk": {"path": "/dev", "source": {"devices": ["/dev/sdx"], "format": "gpt"}},
     "iscsi": {
