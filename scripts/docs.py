@@ -34,19 +34,19 @@ POOL_TYPES_HEAD = """\
 
 <!-- Made by `make docs` from the table in kvmplan/kinds/pooltypes.py. -->
 
-What a pool of each type needs, and what libvirt can do in it. `validate` and `plan` say what cannot be (KVP116)
-before it is tried. The first format is what new volumes have unless they say otherwise.
+What a pool of each type needs, and what libvirt can do in it. `validate` and `plan` say what cannot
+be (KVP116) before it is tried. The first format is what new volumes have unless they say otherwise.
 
 | type | needs | its source may have | `build: true` | new volumes | copies | bases | resizing |
 |---|---|---|---|---|---|---|---|
 """
 
 POOL_TYPES_FOOT = """
-*dir* and *netfs* pools are built at birth unless they say `build: false`. Where building formats, it needs
-`build: true` and `--allow-data-loss pool.NAME`, and is refused where something is on the device already.
-New volumes are sparse where the table says *thin*: nothing is allocated but what `allocation` says.
-*fs* pools are tested on a loop device; *dir* pools everywhere; of the others the definitions are, against libvirt and
-its schema.
+*dir* and *netfs* pools are built at birth unless they say `build: false`. Where building formats,
+it needs `build: true` and `--allow-data-loss pool.NAME`, and is refused where something is on the
+device already. New volumes are sparse where the table says *thin*: nothing is allocated but what
+`allocation` says. *dir* pools are tested everywhere, *fs* pools on a loop device; of the others the
+definitions are, against libvirt and its schema.
 """
 
 
