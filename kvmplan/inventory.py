@@ -199,6 +199,8 @@ class Inventory:
         unread: sentences on what could not be read (read-only connection, limits).
         damaged: this stack's claims that cannot be read, if that was `Wanted` rather than an error.
         complete: whether `records` holds all domains of the host.
+        snapshots: domain -> the metadata of its snapshots, of those that have any; read where
+            volumes are to go or to shrink.
     """
 
     host: str
@@ -210,6 +212,7 @@ class Inventory:
     unread: tuple[str, ...] = ()
     complete: bool = False
     damaged: tuple[DamagedClaims, ...] = ()
+    snapshots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def record(self, address: Address) -> Record | None:
         """The object at `address`, if it exists and was asked for."""

@@ -83,7 +83,8 @@ class Reader(Protocol):
     def complete(self, inventory: Inventory, pools: frozenset[str] = frozenset()) -> Inventory:
         """The inventory with all domains of the host and all volumes of `pools` read as well.
 
-        For who uses what; `pools` are those that volumes are deleted from, for their overlays.
+        For who uses what. `pools` may name single volumes too, ``POOL/NAME``; where whole pools
+        are read, for overlays among their volumes, the snapshots of all domains are as well.
         """
         ...
 

@@ -31,9 +31,10 @@ def validate(path: str | None, as_json: bool, **given: Any) -> int:
         color=given["color"], no_color=given["no_color"], json=False, operation="validate"
     )
     files = tuple(Path(name) for name in given["var_files"])
-    desired, found = load(
-        spec_path(path), LoadOptions(given["variables"], files, os.environ, read_secrets=False)
+    options = LoadOptions(
+        given["variables"], files, os.environ, read_secrets=False, keep_going=True
     )
+    desired, found = load(spec_path(path), options)
     problems = Diagnostics(list(found))
     if desired is not None:
         check_offline(desired, problems)

@@ -9,9 +9,19 @@ from kvmplan.kinds.verbs import Verb
 
 
 @verb(Verb.BUILD)
-def build(target: Target) -> None:
-    """Make a pool's directory; there already is as good."""
-    target.find().build(libvirt.VIR_STORAGE_POOL_BUILD_NEW)
+def build(target: Target, *, format: bool = False) -> None:
+    """Make a pool's directory; there already is as good. Format its devices, if they are empty."""
+    pool = target.find()
+    if not format:
+        pool.build(libvirt.VIR_STORAGE_POOL_BUILD_NEW)
+        return
+    try:
+        pool.build(libvirt.VIR_STORAGE_POOL_BUILD_NO_OVERWRITE)
+    except libvirt.libvirtError as error:
+        # ZFS knows no such flag, and refuses by itself what is in use.
+        if code_of(error) != libvirt.VIR_ERR_INVALID_ARG:
+            raise
+        pool.build(libvirt.VIR_STORAGE_POOL_BUILD_NEW)
 
 
 @verb(Verb.REFRESH)

@@ -20,6 +20,7 @@ _STATES = {
 """All others run: a guest that is shutting down, or blocked, is not down."""
 
 _NO_IMAGE = (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_SUPPORT)
+_GONE = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT)
 
 _REASONS = {
     libvirt.VIR_DOMAIN_PAUSED: "VIR_DOMAIN_PAUSED_",
@@ -181,6 +182,29 @@ def _saved(handle: Any) -> str | None:
             raise
         return None
     return document
+
+
+def read_snapshots(connection: Any) -> dict[str, tuple[str, ...]]:
+    """The metadata of all snapshots, by domain: a call, and one more for each that there is.
+
+    Raises:
+        libvirtError: the host did not answer.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    try:
+        holders = handles_by_name(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_HAS_SNAPSHOT)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_RPC:
+            raise
+        # Too many to be listed: `DomainList.whole` says so.
+        return found
+    for name, handle in sorted(holders.items()):
+        try:
+            found[name] = tuple(s.getXMLDesc(0) for s in handle.listAllSnapshots(0))
+        except libvirt.libvirtError as error:
+            if error.get_error_code() not in _GONE:
+                raise
+    return found
 
 
 def record_domain(

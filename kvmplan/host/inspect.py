@@ -13,7 +13,13 @@ from kvmplan.host import claims
 from kvmplan.host.arriving import Arriving, Deliver, Waiting, in_order
 from kvmplan.host.bulk import read_all
 from kvmplan.host.connection import Connections
-from kvmplan.host.domains import DomainList, handles_by_name, list_domains, read_domain
+from kvmplan.host.domains import (
+    DomainList,
+    handles_by_name,
+    list_domains,
+    read_domain,
+    read_snapshots,
+)
 from kvmplan.host.errors import DENIED
 from kvmplan.host.stores import (
     Listing,
@@ -131,7 +137,13 @@ def _list(
 def complete_inventory(
     inventory: Inventory, connections: Connections, pools: Set[str]
 ) -> Inventory:
-    """The inventory with all domains read, and all volumes of some pools (for their overlays).
+    """The inventory with all domains read, and more volumes.
+
+    Args:
+        inventory: what was read so far.
+        connections: to the host.
+        pools: whose volumes are read, for overlays among them; or single volumes, ``POOL/NAME``.
+            Where there are pools, snapshots are read too.
 
     Raises:
         libvirtError: the host did not answer.
@@ -147,16 +159,22 @@ def complete_inventory(
     names = dict(inventory.names)
     names[Kind.DOMAIN] = {**names.get(Kind.DOMAIN, {}), **_uuids(domains.handles)}
     records = {**inventory.records, **in_order(found)}
-    return replace(inventory, records=records, names=names, complete=domains.whole)
+    whole = any("/" not in name for name in pools)
+    snapshots = read_snapshots(connections.main) if whole else {}
+    return replace(
+        inventory, records=records, names=names, complete=domains.whole, snapshots=snapshots
+    )
 
 
 def _read_volumes(
     inventory: Inventory, connections: Connections, pools: Set[str], deliver: Deliver
 ) -> None:
-    """Read the volumes of these pools that were not read yet."""
+    """Read the volumes of these pools, or of these names, that were not read yet."""
     names = inventory.names.get(Kind.VOLUME, EMPTY)
     inside = {
-        Address(inventory.host, Kind.VOLUME, n) for n in names if n.partition("/")[0] in pools
+        Address(inventory.host, Kind.VOLUME, n)
+        for n in names
+        if n in pools or n.partition("/")[0] in pools
     }
     missing = inside - inventory.records.keys()
     if not missing:

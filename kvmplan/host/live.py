@@ -80,7 +80,7 @@ class LibvirtHost:
         )
 
     def complete(self, inventory: Inventory, pools: frozenset[str] = frozenset()) -> Inventory:
-        """The inventory with all domains, and all volumes of `pools`: for who uses what."""
+        """The inventory with all domains, and the volumes of `pools` or so named: who uses what."""
         return self._attended(
             "reading all domains", lambda: complete_inventory(inventory, self._connections, pools)
         )

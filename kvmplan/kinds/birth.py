@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from kvmplan.address import Kind
+from kvmplan.kinds.pooltypes import pool_type
 
 
 class Guest(Protocol):
@@ -61,7 +62,6 @@ ROOT_PORTS = 14
 """PCIe root ports that are made beside the devices: a port takes one hot-plugged device, and
 ports themselves cannot be hot-plugged."""
 UEFI_ONLY = frozenset({"aarch64", "armv7l", "riscv64"})
-FILE_POOLS = frozenset({"dir", "fs", "netfs", "gluster", "vstorage"})
 
 
 def domain_birth(desired: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
@@ -113,10 +113,22 @@ def pool_birth(desired: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": desired.get("type") or "dir"}
 
 
-def volume_birth(desired: Mapping[str, Any], pool_type: str) -> dict[str, Any]:
-    """Values of the volume skeleton: format and capacity in bytes (overlays take their base's)."""
-    default = "qcow2" if pool_type in FILE_POOLS else "raw"
-    return {"format": desired.get("format") or default, "capacity": desired.get("capacity") or 0}
+def volume_birth(desired: Mapping[str, Any], kept_in: str) -> dict[str, Any]:
+    """Values of the volume skeleton, in a pool of a type: format, capacity in bytes, sparse.
+
+    Overlays take the capacity of their base.
+    """
+    kind = pool_type(kept_in)
+    return {
+        "format": desired.get("format") or kind.formats[0],
+        "capacity": desired.get("capacity") or 0,
+        "sparse": kind.sparse,
+    }
+
+
+def builds(desired: Mapping[str, Any], build: bool | None) -> bool:
+    """Whether a new pool is built."""
+    return pool_type(desired.get("type")).builds if build is None else build
 
 
 def skeleton_name(kind: Kind) -> str:

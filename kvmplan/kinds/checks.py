@@ -8,28 +8,22 @@ from __future__ import annotations
 import ipaddress
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from kvmplan.kinds.compute import Memory, Vcpus
+from kvmplan.kinds.contradiction import Contradiction, Path
 from kvmplan.kinds.domain import Domain
+from kvmplan.kinds.firmware import Firmware
 from kvmplan.kinds.network import Dhcp, Network
+from kvmplan.kinds.pool import Pool
+from kvmplan.kinds.storage import pool_contradictions, volume_contradictions
+from kvmplan.kinds.volume import Volume
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.types import SecretText, format_size
 
 VNC_PASSWORD = 8
 """VNC cuts passwords off there: https://www.rfc-editor.org/rfc/rfc6143#section-7.2.2"""
 
-Path = tuple[str, ...]
 Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-@dataclass(frozen=True, slots=True)
-class Contradiction:
-    """Fields that cannot both be meant: where, in one sentence, and the way out."""
-
-    path: Path
-    summary: str
-    remedy: str
 
 
 def contradictions(model: Mapped) -> Iterator[Contradiction]:
@@ -40,8 +34,14 @@ def contradictions(model: Mapped) -> Iterator[Contradiction]:
         yield from _boot(model)
         yield from _macs(model)
         yield from _passwords(model)
+        yield from _firmware(model.firmware)
+        yield from _disks(model)
     elif isinstance(model, Network):
         yield from _dhcp(model)
+    elif isinstance(model, Pool):
+        yield from pool_contradictions(model)
+    elif isinstance(model, Volume):
+        yield from volume_contradictions(model)
 
 
 def _vcpus(vcpus: Vcpus | None) -> Iterator[Contradiction]:
@@ -111,6 +111,28 @@ def _passwords(domain: Domain) -> Iterator[Contradiction]:
         if len(password.reveal().encode()) > VNC_PASSWORD:
             summary = f"VNC looks at the first {VNC_PASSWORD} characters only; this has more"
             yield Contradiction(("graphics", name, "password"), summary, "make it shorter")
+
+
+def _firmware(firmware: Firmware | None) -> Iterator[Contradiction]:
+    if firmware is None or firmware.type != "bios":
+        return
+    for name in ("loader", "nvram_template", "secure_boot"):
+        if getattr(firmware, name):
+            summary = f"bios has no {name.replace('_', ' ')}"
+            yield Contradiction(("firmware", name), summary, "write type: uefi, or take it out")
+
+
+def _disks(domain: Domain) -> Iterator[Contradiction]:
+    seen: dict[str, str] = {}
+    for name, disk in (domain.disks or {}).items():
+        source = disk.volume or disk.file or disk.block
+        if source is None or disk.shareable or disk.readonly or disk.device == "cdrom":
+            continue
+        first = seen.setdefault(source, name)
+        if first != name:
+            path = ("disks", name, "volume" if disk.volume else "file" if disk.file else "block")
+            summary = f"{source} is the disk {first} too"
+            yield Contradiction(path, summary, "give each its own, or set `shareable: true`")
 
 
 def _dhcp(network: Network) -> Iterator[Contradiction]:

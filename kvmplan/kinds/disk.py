@@ -12,9 +12,10 @@ from lxml.etree import _Element as Element
 from pydantic import Field
 
 from kvmplan.kinds.context import host_context
+from kvmplan.kinds.secretref import secret_reference
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.codecs import TEXT
-from kvmplan.mapping.markers import Case, On, Presence, Ref, Through, Xml
+from kvmplan.mapping.markers import Case, Group, On, Presence, Ref, Through, Xml
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.strategy import Situation, live, next_boot, plugged, unplugged, when
 from kvmplan.mapping.types import HostPath, VolumeName
@@ -95,6 +96,7 @@ def _write_volume(disk: Element, value: str | None, context: Any) -> None:
     A disk of type ``volume`` needs its pool active at every start, and AppArmor's helper cannot
     resolve it: guests are then refused their own disks.
     """
+    encryption = disk.find("source/encryption")
     for source in disk.findall("source"):
         disk.remove(source)
     if value is None:
@@ -109,6 +111,8 @@ def _write_volume(disk: Element, value: str | None, context: Any) -> None:
     else:
         disk.set("type", facts.type)
         source.set("file" if facts.type == "file" else "dev", facts.path)
+    if encryption is not None:
+        source.append(encryption)
     _set_format(disk, facts.format if facts else None)
     _place_source(disk, source)
 
@@ -125,6 +129,16 @@ def _place_source(disk: Element, source: Element) -> None:
         target.addprevious(source)
     else:
         disk.append(source)
+
+
+class DiskEncryption(Mapped):
+    """How the bytes of a disk are encrypted: the passphrase is in a libvirt secret."""
+
+    scalar: ClassVar[str] = "secret"
+    format: Annotated[Literal["luks"] | None, Xml("./@format")] = None
+    """``luks``, by default."""
+    secret: Annotated[str, secret_reference(type="passphrase")]
+    """The libvirt secret with the passphrase: its usage id, or its uuid."""
 
 
 class Disk(Mapped):
@@ -174,6 +188,10 @@ class Disk(Mapped):
     """How it is attached. By default from the target's name; CD-ROMs on sata."""
     format: Annotated[str | None, Xml("./driver/@type")] = None
     """Format of a file or block device. A volume's is known."""
+    encryption: Annotated[
+        DiskEncryption | None, Group("./source/encryption", skeleton="devices/encryption")
+    ] = None
+    """The encryption of its source, as the volume has it."""
     cache: Annotated[
         Literal["default", "none", "writethrough", "writeback", "directsync", "unsafe"] | None,
         Xml("./driver/@cache"),

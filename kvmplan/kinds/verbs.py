@@ -36,7 +36,7 @@ class Verb(StrEnum):
     SET_AUTOSTART = "set-autostart"
     """Network, pool, domain: ``on``."""
     BUILD = "build"
-    """Pool: make its directory."""
+    """Pool: make its directory; ``format``: its file system, partition table or volume group."""
     REFRESH = "refresh"
     """Pool: read its volumes again."""
     SET_VCPUS = "set-vcpus"

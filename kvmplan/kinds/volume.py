@@ -6,16 +6,26 @@ can be resized; everything else is a fact of birth.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from lxml import etree
 from lxml.etree import _Element as Element
 from pydantic import Field
 
 from kvmplan.kinds.context import host_context
-from kvmplan.kinds.pool import Permissions
+from kvmplan.kinds.pool import Permissions, unchanging
+from kvmplan.kinds.secretref import secret_reference
 from kvmplan.kinds.verbs import Verb
-from kvmplan.mapping.markers import Group, On, Ref, Runtime, Same, Through, Xml
+from kvmplan.mapping.markers import (
+    Group,
+    NotRunning,
+    On,
+    Ref,
+    Runtime,
+    Same,
+    Through,
+    Xml,
+)
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.strategy import Situation, born, data_loss, live, when
 from kvmplan.mapping.types import HostPath, Size, VolumeName
@@ -29,14 +39,27 @@ def _same_capacity(live_value: Any, wanted: Any, _: Any) -> bool:
     return isinstance(live_value, int) and wanted <= live_value < wanted + GRAIN
 
 
-def _unchanging(_: Any, __: Any, ___: Any) -> bool:
-    """What a volume has allocated follows what its guest writes: never a difference."""
-    return True
-
-
 def _grows(situation: Situation) -> bool:
     before = situation.before
     return not isinstance(before, int) or situation.after > before
+
+
+def _read_format(volume: Element, _: Any) -> str:
+    """Pools of devices name none: their volumes are raw."""
+    node = volume.find("target/format")
+    return "raw" if node is None else node.get("type", "raw")
+
+
+def _write_format(volume: Element, value: str | None, _: Any) -> None:
+    target = volume.find("target")
+    if target is None:
+        return
+    node = target.find("format")
+    if node is None:
+        node = etree.Element("format")
+        path = target.find("path")
+        target.insert(0 if path is None else target.index(path) + 1, node)
+    node.set("type", value or "raw")
 
 
 def _read_backing(element: Element, context: Any) -> str | None:
@@ -72,6 +95,17 @@ class Backing(Mapped):
     """The base's format; of a volume it is known."""
 
 
+class Encryption(Mapped):
+    """How bytes are encrypted: the passphrase is in a libvirt secret."""
+
+    scalar: ClassVar[str] = "secret"
+    format: Annotated[Literal["luks"] | None, Xml("./@format")] = None
+    """``luks``, by default."""
+    secret: Annotated[str, secret_reference(type="passphrase"), Same(unchanging), NotRunning()]
+    """The libvirt secret with the passphrase: its usage id, or its uuid. Not compared: libvirt
+    forgets it of a volume when its pool is refreshed."""
+
+
 class Volume(Mapped):
     """A storage volume."""
 
@@ -91,13 +125,20 @@ class Volume(Mapped):
     ] = None
     """Its size as a guest sees it. Grows in place, also while a guest uses it."""
     allocation: Annotated[
-        Size | None, Xml("./allocation", unit="bytes"), Same(_unchanging), BORN
+        Size | None, Xml("./allocation", unit="bytes"), Same(unchanging), BORN
     ] = None
-    """How much of it is allocated at birth. Born as 0: sparse."""
-    format: Annotated[str | None, Xml("./target/format/@type"), BORN] = None
+    """How much of it is allocated at birth, what its guest writes later not compared. Born as 0
+    (sparse) where its pool can; whole in ``logical`` and ``disk`` pools."""
+    format: Annotated[
+        str | None, Through(_read_format, _write_format, "./target/format/@type"), BORN
+    ] = None
     """``qcow2``, ``raw`` …; by default qcow2 in pools of files, raw elsewhere."""
     permissions: Annotated[Permissions | None, Group("./target/permissions"), BORN] = None
     """Mode and owner that it is made with."""
+    encryption: Annotated[
+        Encryption | None, Group("./target/encryption", skeleton="devices/encryption"), BORN
+    ] = None
+    """How its bytes are encrypted; disks on it say the same."""
     backing: Annotated[Backing | None, Group("./backingStore"), BORN] = None
     """The base that it is an overlay of."""
     clone: Annotated[VolumeName | None, Runtime("clone"), Ref("volume"), BORN] = None

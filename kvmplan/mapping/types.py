@@ -47,6 +47,14 @@ def format_size(size: int) -> str:
     return f"{size}B"
 
 
+def about_size(size: int) -> str:
+    """A size for people, with one decimal: ``7.9GiB``."""
+    for unit in ("PiB", "TiB", "GiB", "MiB", "KiB"):
+        if size >= SIZE_UNITS[unit]:
+            return f"{size / SIZE_UNITS[unit]:.1f}".removesuffix(".0") + unit
+    return f"{size}B"
+
+
 def parse_duration(value: Any) -> int:
     """Seconds of ``30s``, ``5m``, ``1h``. Raises ValueError that names the right spelling."""
     found = DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -163,6 +171,27 @@ def _name(value: str) -> str:
     return value
 
 
+def _server(value: str) -> str:
+    """``NAME``, ``NAME:PORT``, ``[IPv6]:PORT``."""
+    name, port = split_server(value)
+    if not name or any(c.isspace() or c == "/" for c in name):
+        raise ValueError(f"'{value}' is no server; write NAME, NAME:PORT or [ADDRESS]:PORT")
+    if port is not None and not (port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError(f"'{port}' is no port")
+    return value
+
+
+def split_server(value: str) -> tuple[str, str | None]:
+    """Name or address, and port, of a server."""
+    if value.startswith("["):
+        name, _, rest = value[1:].partition("]")
+        return name, rest[1:] if rest.startswith(":") else None
+    if value.count(":") == 1:
+        name, _, port = value.partition(":")
+        return name, port
+    return value, None
+
+
 def _pattern(pattern: str, example: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
 
@@ -210,6 +239,8 @@ VolumeName = Annotated[str, AfterValidator(_volume_name)]
 """A volume: ``POOL/NAME``."""
 Name = Annotated[str, AfterValidator(_name)]
 """A libvirt name."""
+Server = Annotated[str, AfterValidator(_server)]
+"""A server: ``NAME``, ``NAME:PORT`` or ``[IPv6]:PORT``."""
 XmlText = Annotated[str, AfterValidator(_xml)]
 """Well-formed XML."""
 ForeignXml = Annotated[dict[str, str], AfterValidator(_foreign)]

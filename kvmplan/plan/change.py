@@ -191,6 +191,14 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
+class Growth:
+    """How many bytes a pool may grow by, when all that the plan makes is written."""
+
+    address: Address
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Guarded:
     """A guard's refusal: shown by plan, and apply exits 7 before its first write."""
 
@@ -215,6 +223,7 @@ class Plan:
     unlisted: tuple[Unlisted, ...] = ()
     released: tuple[Released, ...] = ()
     orphans: tuple[Address, ...] = ()
+    growth: tuple[Growth, ...] = ()
     refusals: tuple[Guarded, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     errored: bool = False

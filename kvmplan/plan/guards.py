@@ -46,6 +46,11 @@ class Scene:
         return Address(host, Kind.DOMAIN, name)
 
 
+def shrinks(change: Change) -> bool:
+    """Whether a volume gets smaller."""
+    return any(f.path == ("capacity",) and f.impact is Impact.DATA_LOSS for f in change.fields)
+
+
 class Guard(Protocol):
     """One safety rule."""
 
@@ -93,6 +98,8 @@ class DataLoss:
         )
         shrink = next((f for f in change.fields if f.impact is Impact.DATA_LOSS), None)
         reason = f": {shrink.reason}" if shrink and shrink.reason else ""
+        if change.address.kind is Kind.POOL:
+            what, reason = "would format its devices", ": what is on them is lost"
         remedy = f"--allow-data-loss {change.address.short} if that is meant"
         return Guarded(self.code, change.address, f"{change.address.short} {what}{reason}", remedy)
 
@@ -119,6 +126,7 @@ class InUse:
     def check(self, change: Change, scene: Scene) -> Guarded | None:
         """Refuse deletes and stops under users that stay."""
         resized = any(field.path == ("capacity",) for field in change.fields)
+        resized = resized and change.address.kind is Kind.VOLUME
         below = self._below(change, scene) if resized else ()
         users = sorted({*self._users(change, scene), *below})
         if not users:
@@ -131,6 +139,8 @@ class InUse:
     def _users(self, change: Change, scene: Scene) -> Iterator[str]:
         address, users = change.address, scene.users[change.address.host]
         removed = scene.goes(address)
+        if address.kind is Kind.VOLUME and shrinks(change):
+            yield from self._shrunk(address, scene)
         stopped = any(f.path == ("active",) and f.after is False for f in change.fields)
         if not (removed or stopped):
             return
@@ -138,16 +148,32 @@ class InUse:
             names = users.networks if removed else users.running_networks
             yield from self._domains(names.get(address.name, ()), address, scene)
         elif address.kind is Kind.VOLUME:
-            uses = users.volumes.get(address.name, ())
-            yield from self._domains((use.domain for use in uses), address, scene)
-            record = scene.inventories[address.host].record(address)
-            for overlay in users.overlays.get(record.key if record else "", ()):
-                if not scene.goes(Address(address.host, Kind.VOLUME, overlay)):
-                    yield f"volume.{overlay}"
+            for use in users.volumes.get(address.name, ()):
+                if use.snapshot and not scene.goes(scene.domain(address.host, use.domain)):
+                    yield use.user
+                elif not use.snapshot:
+                    yield from self._domains((use.domain,), address, scene)
+            yield from self._overlays(address, scene)
         elif address.kind is Kind.POOL and removed:
             for volume, uses in users.volumes.items():
                 if volume.partition("/")[0] == address.name:
                     yield from self._domains((use.domain for use in uses), address, scene)
+
+    def _shrunk(self, address: Address, scene: Scene) -> Iterator[str]:
+        """Who would lose what it relies on: also a guest of ours, unless it is simply stopped."""
+        for use in scene.users[address.host].volumes.get(address.name, ()):
+            domain = scene.domain(address.host, use.domain)
+            ours = domain in scene.resources and use.top
+            if use.running or use.saved or use.snapshot or not (ours or scene.goes(domain)):
+                yield use.user
+        yield from self._overlays(address, scene)
+
+    def _overlays(self, address: Address, scene: Scene) -> Iterator[str]:
+        record = scene.inventories[address.host].record(address)
+        overlays = scene.users[address.host].overlays
+        for overlay in overlays.get(record.key, ()) if record else ():
+            if not scene.goes(Address(address.host, Kind.VOLUME, overlay)):
+                yield f"volume.{overlay}"
 
     def _below(self, change: Change, scene: Scene) -> Iterator[str]:
         """Running guests that have a volume below their disk's top layer: QEMU holds it then."""
@@ -164,23 +190,33 @@ class InUse:
 
 
 class UnknownUsers:
-    """A volume whose pool is off cannot be seen: it is not deleted on a guess."""
+    """What cannot be seen because a pool is off is not lost on a guess.
+
+    That is the volume itself, or the disks of stopped domains: they may be overlays of it.
+    """
 
     code: ClassVar[str] = "KVP213"
 
     def check(self, change: Change, scene: Scene) -> Guarded | None:
-        """Refuse deletes of volumes that could not be read."""
+        """Refuse deletes of volumes that could not be read, or whose overlays could not be."""
         address = change.address
-        if address.kind is not Kind.VOLUME or not scene.goes(address):
+        if address.kind is not Kind.VOLUME or not (scene.goes(address) or shrinks(change)):
             return None
+        verb = "deleted" if scene.goes(address) else "made smaller"
         pool = Address(address.host, Kind.POOL, address.pool)
         record = scene.inventories[address.host].record(pool)
-        if record is None or record.active:
-            return None
-        summary = (
-            f"{address.short} cannot be deleted: its pool is not active, so its users are unknown"
-        )
-        return Guarded(self.code, address, summary, f"start {pool.short} first")
+        if record is not None and not record.active:
+            why = "its pool is not active, so its users are unknown"
+            summary = f"{address.short} cannot be {verb}: {why}"
+            return Guarded(self.code, address, summary, f"start {pool.short} first")
+        for off, names in sorted(scene.users[address.host].unknown.items()):
+            domains = (scene.domain(address.host, name) for name in sorted(names))
+            stay = ", ".join(domain.short for domain in domains if not scene.goes(domain))
+            if stay:
+                why = f"disks of {stay} are in pool.{off}, which is not active: whose overlays"
+                summary = f"{address.short} cannot be {verb}: {why} they are is unknown"
+                return Guarded(self.code, address, summary, f"start pool.{off} first")
+        return None
 
 
 class NoClaims:

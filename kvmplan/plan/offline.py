@@ -1,4 +1,4 @@
-"""What can be known without a host: cycles among the specs."""
+"""What can be known without a host: cycles among the specs, and storage that cannot be."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from kvmplan.address import Address
 from kvmplan.diagnostics import Diagnostics, Place
 from kvmplan.plan.graph import cycles
 from kvmplan.plan.references import wanted
+from kvmplan.plan.storage import Storage, check_shared, check_storage
 from kvmplan.spec.desired import Desired
 
 
 def check_offline(desired: Desired, found: Diagnostics) -> None:
-    """KVP121 for every cycle of references, at the first reference of the circle."""
+    """KVP121 for every cycle of references; storage that cannot be as the specs say."""
+    storage = Storage(desired.resources, {})
+    check_storage(storage, desired.resources.values(), (), (), found)
+    check_shared(desired.resources, found)
     links = {address: wanted(resource) for address, resource in desired.resources.items()}
     for circle in cycles(links):
         text = " -> ".join(address.short for address in circle)

@@ -44,7 +44,9 @@ from kvmplan.plan.prune import implausible, wants_prune
 from kvmplan.plan.references import found as live_references
 from kvmplan.plan.references import wanted
 from kvmplan.plan.restarts import plan_restarts, restart_notes
+from kvmplan.plan.room import growth, needs_of, refuse_what_cannot_fit, warn_of_promises
 from kvmplan.plan.steps import Draft
+from kvmplan.plan.storage import Storage, check_storage
 from kvmplan.plan.users import Users, running_disk, users_of
 from kvmplan.spec.desired import Desired
 
@@ -122,15 +124,9 @@ class Planner:
         """Read the rest of the hosts that something changes on, and see who uses what there."""
         users = {}
         for host in sorted({draft.address.host for draft in acting}):
-            removed = (Action.DELETE, Action.REPLACE)
-            pools = frozenset(
-                draft.address.pool
-                for draft in acting
-                if draft.address.host == host
-                and draft.address.kind is Kind.VOLUME
-                and draft.action in removed
-            )
-            self._inventories[host] = self._complete(host, self._inventories[host], pools)
+            here = [draft for draft in acting if draft.address.host == host]
+            inventory = self._inventories[host]
+            self._inventories[host] = self._complete(host, inventory, looked_at(here, inventory))
             users[host] = users_of(self._inventories[host])
         return users
 
@@ -140,9 +136,27 @@ class Planner:
         actions = {draft.address: draft.action for draft in acting}
         left_out = {a for a in self._desired.resources if not self._judge.is_chosen(a)}
         check_references(self._desired.resources, self._inventories, actions, left_out, self._found)
+        self._check_storage(acting)
         conflicts = Conflicts(self._judge.intents, actions, self._found)
         for host in users:
             conflicts.check(host, self._inventories[host], users[host])
+
+    def _check_storage(self, acting: Iterable[Verdict]) -> None:
+        """What storage cannot do is said before it is tried."""
+        if not acting:
+            return
+        made, resized = set[Address](), set[Address]()
+        resources = []
+        for draft in acting:
+            if draft.intent is None or draft.action is Action.DELETE:
+                continue
+            resources.append(draft.intent.resource)
+            if draft.action in (Action.CREATE, Action.REPLACE):
+                made.add(draft.address)
+            elif any(change.path == ("capacity",) for change in draft.compared.changes):
+                resized.add(draft.address)
+        storage = Storage(self._desired.resources, self._inventories)
+        check_storage(storage, resources, made, resized, self._found)
 
     def _edges(self, acting: list[Verdict]) -> dict[Address, tuple[Address, ...]]:
         """What each changing object depends on, by its spec and by what it uses now."""
@@ -167,6 +181,8 @@ class Planner:
         intent, address = draft.intent, draft.address
         fields = draft.compared.changes
         drafts = list(self._steps(draft, users))
+        # A pool that is formatted at its birth is more than created.
+        built = [step.impact for step in drafts if step.verb is Verb.BUILD]
         resource = self._desired.resources.get(address)
         secrets = secret_paths(intent.model, intent.tree) if intent else ()
         return Change(
@@ -174,7 +190,7 @@ class Planner:
             action=draft.action,
             reason=draft.reason,
             fields=fields,
-            impact=self._impact(draft, fields),
+            impact=worst([self._impact(draft, fields), *built]),
             before=intent.live if intent else None,
             after=intent.tree if intent and draft.action is not Action.DELETE else None,
             sensitive=secrets,
@@ -272,6 +288,9 @@ class Planner:
             self._options,
             frozenset(self._detached(changes.values())),
         )
+        storage = Storage(self._desired.resources, self._inventories)
+        needs = needs_of(changes.values(), storage) if users else {}
+        warn_of_promises(needs, storage, self._desired.resources, self._found)
         diagnostics = tuple(self._found)
         return Plan(
             stack_name=self._desired.stack.name,
@@ -288,7 +307,12 @@ class Planner:
             unlisted=tuple(self._judge.unlisted),
             released=tuple(self._judge.released),
             orphans=tuple(a for a in self._judge.orphans() if a not in changes),
-            refusals=(*(refusals(scene) if users else ()), *self._implausible(changes)),
+            growth=growth(needs),
+            refusals=(
+                *(refusals(scene) if users else ()),
+                *refuse_what_cannot_fit(needs, storage),
+                *self._implausible(changes),
+            ),
             diagnostics=diagnostics,
             errored=self._found.has_errors,
             destroy=self._options.destroy,
@@ -322,11 +346,24 @@ class Planner:
         yield from implausible(self._desired, self._options, pruned, owned, errors)
 
 
-def _is_marked(address: Address, made: list[Draft]) -> bool:
-    """Whether the steps leave a mark already, or the kind carries none."""
-    if address.kind not in (Kind.DOMAIN, Kind.NETWORK):
-        return True
-    return any(step.verb is Verb.DEFINE for step in made)
+def looked_at(acting: Iterable[Verdict], inventory: Inventory) -> frozenset[str]:
+    """Which volumes of a host matter to what happens there: ``POOL/NAME``, or whole pools.
+
+    An overlay may be in any pool; what a new volume is a copy of need not be declared.
+    """
+    found: set[str] = set()
+    for draft in acting:
+        if draft.address.kind is not Kind.VOLUME:
+            continue
+        goes = draft.action in (Action.DELETE, Action.REPLACE)
+        loses = any(change.impact is Impact.DATA_LOSS for change in draft.compared.changes)
+        if goes or loses:
+            found |= set(inventory.names.get(Kind.POOL, ()))
+        if draft.intent is not None and draft.action is not Action.UPDATE:
+            tree = draft.intent.tree
+            below = (tree.get("clone"), (tree.get("backing") or {}).get("volume"))
+            found |= {name for name in below if name is not None}
+    return frozenset(found)
 
 
 def _unnumbered(draft: Draft) -> Step:

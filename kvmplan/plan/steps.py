@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kvmplan.address import Address, Kind
+from kvmplan.kinds.birth import builds
+from kvmplan.kinds.pooltypes import Build, pool_type
 from kvmplan.kinds.verbs import Scope, Verb
 from kvmplan.mapping.impact import Impact
 from kvmplan.mapping.markers import Items, Runtime
@@ -50,8 +52,7 @@ def creation(intent: Intent) -> Iterator[Draft]:
         yield from _new_volume(intent, fields)
         return
     yield Draft(Verb.DEFINE, address, fields, impact=Impact.CREATE)
-    if address.kind is Kind.POOL and _builds(intent):
-        yield Draft(Verb.BUILD, address, impact=Impact.CREATE)
+    yield from _building(intent)
     starts = (
         getattr(model, "state", None) != "stopped"
         if address.kind is Kind.DOMAIN
@@ -64,11 +65,14 @@ def creation(intent: Intent) -> Iterator[Draft]:
         yield Draft(Verb.SET_AUTOSTART, address, (("autostart",),), {"on": True})
 
 
-def _builds(intent: Intent) -> bool:
+def _building(intent: Intent) -> Iterator[Draft]:
+    """A pool's directory is made, or its devices are formatted."""
     build = getattr(intent.resource.model, "build", None)
-    return (
-        bool(build) if build is not None else (intent.tree.get("type") or "dir") in ("dir", "netfs")
-    )
+    if intent.address.kind is not Kind.POOL or not builds(intent.tree, build):
+        return
+    formats = pool_type(intent.tree.get("type")).build is Build.FORMAT
+    impact = Impact.DATA_LOSS if formats else Impact.CREATE
+    yield Draft(Verb.BUILD, intent.address, (), {"format": True} if formats else {}, impact)
 
 
 def _new_volume(intent: Intent, fields: tuple[Path, ...]) -> Iterator[Draft]:
@@ -115,8 +119,8 @@ def update(intent: Intent, changes: Iterable[FieldChange], disk: DiskUse | None)
     elif intent.record is not None and not intent.record.persistent and _is_defined(intent):
         yield Draft(Verb.DEFINE, intent.address)
     starts = any(change.verb is Verb.START for change in acting)
-    if starts and intent.unfinished and intent.address.kind is Kind.POOL and _builds(intent):
-        yield Draft(Verb.BUILD, intent.address, impact=Impact.CREATE)
+    if starts and intent.unfinished:
+        yield from _building(intent)
     runtime = [change for change in acting if _is_runtime(intent, change)]
     yield from _live(intent, [change for change in acting if change not in runtime], disk)
     for change in sorted(runtime, key=lambda change: change.name):

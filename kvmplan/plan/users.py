@@ -6,8 +6,8 @@ almost nothing: it lets a disk be deleted under a running guest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from lxml.etree import _Element as Element
 
@@ -20,7 +20,8 @@ from kvmplan.mapping.document import parse_to_read
 class DiskUse:
     """A domain's disk on some path; `top` is False for a backing file.
 
-    `copy`: the disk is being copied there, by a job that ends.
+    `copy`: the disk is being copied there, by a job that ends. `saved`: what goes on from a managed
+    save image relies on it. `snapshot`: the domain uses it in this snapshot of itself only.
     """
 
     domain: str
@@ -29,6 +30,17 @@ class DiskUse:
     top: bool = True
     shared: bool = False
     copy: bool = False
+    saved: bool = False
+    snapshot: str = ""
+
+    @property
+    def user(self) -> str:
+        """Who uses it, in words."""
+        return f"domain.{self.domain}" + (f" (snapshot {self.snapshot})" if self.snapshot else "")
+
+
+Use = tuple[str | None, str | None, DiskUse]
+"""Path, ``POOL/NAME`` where it is known without one, and who."""
 
 
 @dataclass(slots=True)
@@ -42,6 +54,8 @@ class Users:
         running_networks: the same, of running domains only.
         macs: MAC -> names of domains.
         overlays: path of a base -> names of the volumes over it.
+        unknown: pool that is off -> names of stopped domains with disks in it: nothing tells what
+            these are overlays of.
     """
 
     volumes: dict[str, list[DiskUse]] = field(default_factory=dict)
@@ -50,14 +64,20 @@ class Users:
     running_networks: dict[str, set[str]] = field(default_factory=dict)
     macs: dict[str, set[str]] = field(default_factory=dict)
     overlays: dict[str, set[str]] = field(default_factory=dict)
+    unknown: dict[str, set[str]] = field(default_factory=dict)
 
 
 def users_of(inventory: Inventory) -> Users:
     """The users of everything on a host, from an inventory that holds all its domains."""
     users = Users()
+    off = _pools_off(inventory)
     for record in inventory.records.values():
         if record.address.kind is Kind.DOMAIN:
             _domain(users, record, inventory.volume_by_path)
+            if off and not record.active:
+                _out_of_sight(users, record, off)
+            for text in inventory.snapshots.get(record.address.name, ()):
+                _snapshot(users, record.address.name, text, inventory.volume_by_path)
         elif record.address.kind is Kind.VOLUME:
             base = parse_to_read(record.document).findtext("backingStore/path")
             if base is not None:
@@ -68,24 +88,76 @@ def users_of(inventory: Inventory) -> Users:
 def _domain(users: Users, record: Record, volume_by_path: Mapping[str, str]) -> None:
     name = record.address.name
     documents = [(record.document, False)]
+    if record.saved is not None:
+        documents.append((record.saved, False))
     if record.running is not None:
         documents.append((record.running, True))
     for text, running in documents:
         root = parse_to_read(text)
         for disk in root.iterfind("devices/disk"):
-            for path, volume, use in _disk(disk, name, running):
-                found = volume or (volume_by_path.get(path) if path else None)
-                if path:
-                    users.paths.setdefault(path, []).append(use)
-                if found:
-                    users.volumes.setdefault(found, []).append(use)
+            _note(users, _disk(disk, name, running, record.managed_save), volume_by_path)
+        _note(users, _others(root, name, running), volume_by_path)
         for nic in root.iterfind("devices/interface"):
             _nic(users, nic, name, running)
 
 
-def _disk(
-    disk: Element, domain: str, running: bool
-) -> Iterator[tuple[str | None, str | None, DiskUse]]:
+def _note(users: Users, uses: Iterable[Use], volume_by_path: Mapping[str, str]) -> None:
+    for path, volume, use in uses:
+        found = volume or (volume_by_path.get(path) if path else None)
+        if path:
+            users.paths.setdefault(path, []).append(use)
+        if found:
+            users.volumes.setdefault(found, []).append(use)
+
+
+def _others(root: Element, domain: str, running: bool) -> Iterator[Use]:
+    """What a domain uses beside disks: its NVRAM, kernel and loader, file systems on volumes."""
+    for tag in ("nvram", "kernel", "initrd", "loader"):
+        node = root.find(f"os/{tag}")
+        source = node.find("source") if node is not None else None
+        path = source.get("file") if source is not None else node.text if node is not None else None
+        if path:
+            yield path, None, DiskUse(domain, tag, running, False, True)
+    for source in root.iterfind("devices/filesystem/source[@volume]"):
+        yield None, _volume_in(source), DiskUse(domain, "filesystem", running, False)
+
+
+def _snapshot(users: Users, domain: str, text: str, volume_by_path: Mapping[str, str]) -> None:
+    """What a snapshot's metadata names: the disks as they were, and the overlays it made."""
+    root = parse_to_read(text)
+    name = root.findtext("name") or ""
+    for path in ("disks/disk", "domain/devices/disk", "inactiveDomain/devices/disk"):
+        for disk in root.iterfind(path):
+            uses = _disk(disk, domain, False)
+            kept = ((p, v, replace(use, top=False, snapshot=name)) for p, v, use in uses)
+            _note(users, kept, volume_by_path)
+
+
+def _pools_off(inventory: Inventory) -> dict[str, str]:
+    """Directory -> name of each pool that is not active."""
+    found = {}
+    for address, record in inventory.records.items():
+        if address.kind is Kind.POOL and not record.active:
+            path = parse_to_read(record.document).findtext("target/path")
+            if path:
+                found[path.rstrip("/") + "/"] = address.name
+    return found
+
+
+def _out_of_sight(users: Users, record: Record, off: Mapping[str, str]) -> None:
+    """A stopped domain's chain is told by the volumes of its pool; that one is off."""
+    for source in parse_to_read(record.document).iterfind("devices/disk/source"):
+        path = source.get("file") or source.get("dev") or ""
+        for directory, pool in off.items():
+            if path.startswith(directory) or source.get("pool") == pool:
+                users.unknown.setdefault(pool, set()).add(record.address.name)
+
+
+def _volume_in(source: Element) -> str | None:
+    return f"{source.get('pool')}/{source.get('volume')}" if source.get("pool") else None
+
+
+def _disk(disk: Element, domain: str, running: bool, saved: bool = False) -> Iterator[Use]:
     target = disk.find("target")
     name = target.get("dev", "") if target is not None else ""
     shared = disk.find("shareable") is not None or disk.find("readonly") is not None
@@ -94,17 +166,17 @@ def _disk(
     while layer is not None:
         source = layer.find("source")
         if source is not None:
-            volume = f"{source.get('pool')}/{source.get('volume')}" if source.get("pool") else None
+            volume = _volume_in(source)
             path = source.get("file") or source.get("dev")
             if path or volume:
-                yield path, volume, DiskUse(domain, name, running, top, shared)
+                yield path, volume, DiskUse(domain, name, running, top, shared, saved=saved)
         layer, top = layer.find("backingStore"), False
     for source in disk.iterfind("mirror/source"):
         # A block copy writes there, until it is over.
-        volume = f"{source.get('pool')}/{source.get('volume')}" if source.get("pool") else None
+        volume = _volume_in(source)
         path = source.get("file") or source.get("dev")
         if path or volume:
-            yield path, volume, DiskUse(domain, name, running, False, shared, True)
+            yield path, volume, DiskUse(domain, name, running, False, shared, copy=True)
 
 
 def _nic(users: Users, nic: Element, domain: str, running: bool) -> None:

@@ -51,7 +51,8 @@ def load(
         models: the model of each kind; by default those of `kvmplan.kinds`.
 
     Returns:
-        The desired state, None if there is any error; and every problem found.
+        The desired state, None if there is any error (to keep going: if there is no stack); and
+        every problem found.
     """
     from kvmplan.spec.stack import load_stack
 

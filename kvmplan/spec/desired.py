@@ -29,12 +29,14 @@ class LoadOptions:
         var_files: files of variable values, as given with ``--var-file``.
         environ: the environment (``KVMPLAN_VAR_name``, ``!secret {env: NAME}``).
         read_secrets: False checks how secrets are written without reading any; they are empty.
+        keep_going: give what could be made out in spite of errors, to be checked further.
     """
 
     vars: tuple[str, ...] = ()
     var_files: tuple[Path, ...] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
     read_secrets: bool = True
+    keep_going: bool = False
 
 
 @dataclass(frozen=True, slots=True)

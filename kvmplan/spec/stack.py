@@ -50,7 +50,7 @@ def load_stack(
         for key, entry in gather(documents, section, report).items():
             resolver.declaration(kind, key, entry)
     resolver.unused_profiles()
-    if stack is None or report.has_errors:
+    if stack is None or (report.has_errors and not options.keep_going):
         return None, report
     sources = (*map(shown, layout.files), *variables.sources)
     closed = not renderer.used_templates and not secrets.used

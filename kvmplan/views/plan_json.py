@@ -188,6 +188,7 @@ def _bystanders(plan: Plan) -> dict[str, Any]:
             {**_named(item.address), "jobs": list(item.jobs)}
             for item in sorted(plan.busy, key=lambda item: item.address)
         ],
+        "pool_growth": [{**_named(item.address), "bytes": item.bytes} for item in plan.growth],
         "refusals": [
             {
                 **_named(item.address),

@@ -9,6 +9,7 @@ from kvmplan import __version__
 from kvmplan.diagnostics import Severity
 from kvmplan.mapping.impact import Impact, worst
 from kvmplan.mapping.secrecy import Scrubber
+from kvmplan.mapping.types import about_size
 from kvmplan.plan.change import Action, Change, Guarded, Pending, Plan, Reason
 from kvmplan.views.change_text import change_head, change_lines
 from kvmplan.views.diagnostics import compact_lines, count_line, sort_diagnostics
@@ -245,6 +246,11 @@ def _bystanders(plan: Plan, layout: Layout, secrets: Scrubber) -> list[str]:
         "Orphans",
         "ours, no longer in the specs, kept",
         [layout.address(address) for address in sorted(plan.orphans)],
+    )
+    section(
+        "Room",
+        "what pools may grow by",
+        [f"{layout.address(item.address)}  {about_size(item.bytes)}" for item in plan.growth],
     )
     for held in _noted_noops(plan):
         lines += [f"Note on {layout.address(held.address)}"]

@@ -84,7 +84,7 @@ def specs_of(page: Page, folder: str, at: Path) -> tuple[Desired | None, Any]:
         file = at / folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
-    return load(Path(folder), LoadOptions(environ=SECRETS))
+    return load(Path(folder), LoadOptions(environ=SECRETS, keep_going=True))
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Stage:
             address: record
             for address, record in self.full[host].records.items()
             if address.kind is Kind.DOMAIN
-            or (address.kind is Kind.VOLUME and address.pool in pools)
+            or (address.kind is Kind.VOLUME and {address.pool, address.name} & pools)
         }
         return replace(inventory, records={**inventory.records, **more}, complete=True)
 

@@ -97,6 +97,8 @@ def test_a_pool_that_is_full(own_host: PrivateHost, tmp_path: Path) -> None:
             pool.refresh()
             assert [volume.name() for volume in pool.listAllVolumes()] == ["small.img"]
             assert conn.listAllDomains() == []
+        known = one.run("apply", "--auto-approve")
+        said(known, 7, "KVP240", "writes 64MiB to it at once", "Nothing was done")
         one.volumes[name] = small
         one.settle()
 

@@ -238,6 +238,8 @@ CANNOT_HERE = {
     "tpm version": "there is no swtpm",
     "tpm model": "there is no swtpm",
     "graphics * password": "no plan shows it: tried on its own below",
+    "disks * encryption format": "there is one: luks",
+    "disks * encryption secret": "tried in test_main_storage",
     "state": "its impact depends on its value: tried on its own below",
 }
 

@@ -21,7 +21,7 @@ SKELETONS = skeletons()
 BIRTH: Mapping[Kind, Mapping[str, Any]] = {
     Kind.NETWORK: {"name": "new", "uuid": "", "forward": "nat"},
     Kind.POOL: {"name": "new", "uuid": "", "type": "dir"},
-    Kind.VOLUME: {"name": "new", "format": "qcow2", "capacity": 1024},
+    Kind.VOLUME: {"name": "new", "format": "qcow2", "capacity": 1024, "sparse": True},
     Kind.DOMAIN: {
         "name": "new",
         "uuid": "",

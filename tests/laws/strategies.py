@@ -78,6 +78,9 @@ VALIDATED: Mapping[Any, SearchStrategy[Any]] = {
         lambda parts: "/" + "/".join(parts)
     ),
     spec_types._volume_name: st.tuples(NAMES, NAMES).map("/".join),
+    spec_types._server: st.sampled_from(
+        ["a", "a.example:3260", "10.0.0.1", "[fd00::1]:7", "fd00::2"]
+    ),
     spec_types._name: TEXTS.filter(lambda text: "/" not in text),
     spec_types._secret: TEXTS,
     spec_types._xml: FRAGMENTS,

@@ -1,0 +1,16 @@
+"""What fields say against each other, or against what they are kept in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Fields that cannot both be meant: where, in one sentence, and the way out."""
+
+    path: Path
+    summary: str
+    remedy: str
