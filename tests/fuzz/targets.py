@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import json
-import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -32,7 +33,8 @@ from tests.laws.documents import context
 
 Target = Callable[[bytes], None]
 STACK = "stack: {name: lab, uid: 0d9f3c1e-6c1f-4c4f-9a53-0f6a8a3a2b11}\n"
-FOLDER = Path(tempfile.mkdtemp(prefix=f"kvmplan-fuzz-{os.getpid()}-"))
+FOLDER = Path(tempfile.mkdtemp(prefix="kvmplan-fuzz-"))
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
 def scope() -> dict[str, Any]:
