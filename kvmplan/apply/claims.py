@@ -242,7 +242,7 @@ class ClaimBook:
     def _came_back(self) -> None:
         """Forget restarts that were cut and whose guests somebody has started since."""
         for claim in tuple(self._entries.values()):
-            if claim.phase == RESTARTING:
+            if claim.phase == RESTARTING and claim.address.startswith(f"{Kind.DOMAIN}."):
                 address = parse_address(claim.address, self._site.inventory.host)
                 record = self._site.inventory.record(address)
                 if record is not None and record.state is State.RUNNING:

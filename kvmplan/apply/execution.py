@@ -108,6 +108,8 @@ class Execution:
         restarts = step.impact is Impact.RESTART
         if restarts and step.verb is Verb.SHUTDOWN:
             self._before_restart(task)
+        elif step.verb is Verb.RESTART_NETWORK:
+            self._book.restarting(task.change.address)
         try:
             fallback = self._worker.carry_out(task, step)
         except ConnectionLost:
@@ -168,7 +170,7 @@ class Execution:
             return
         if change.action is Action.UPDATE and task is None:
             self._book.never_begun(change)
-        if task is not None and change.restarts:
+        if task is not None and change.restarts and change.address.kind is Kind.DOMAIN:
             self._runs_on(task)
         if change.action not in (Action.CREATE, Action.REPLACE):
             return

@@ -59,6 +59,11 @@ class Verb(StrEnum):
     UPDATE_NETWORK = "update-network"
     """Network: ``command`` (add-last, modify, delete), ``section`` (dns-host, ip-dhcp-host,
     ip-dhcp-range, dns-txt, dns-srv, portgroup), ``parent`` index, ``xml``, ``scope``."""
+    RESTART_NETWORK = "restart-network"
+    """Network: ``users``: stop it and start it; refused if other running domains than these are on
+    it. One that does not start again is brought back as it ran."""
+    RECONNECT = "reconnect"
+    """Network: plug NICs of running domains, which a restart of it has cut off, in again."""
     CREATE_VOLUME = "create-volume"
     """Volume: ``xml``."""
     CLONE_VOLUME = "clone-volume"

@@ -40,6 +40,9 @@ TRANSIENT = "its definition was removed while it runs; it is written again"
 CUT = "an apply was cut here before: what was applied is noted"
 """Why an object without a difference is changed, too."""
 
+CUT_OFF = "a restart of it was cut: running guests that have lost it are plugged in again"
+"""Why a network without a difference is changed."""
+
 PAUSED_BY = {"ioerror": "an I/O error", "watchdog": "its watchdog", "crashed": "a crash inside"}
 """libvirt's reasons for a pause, in words."""
 
@@ -214,6 +217,9 @@ class Judge:
             changes = True
         if intent.cut and not changes:
             compared = replace(compared, notes=(*compared.notes, CUT))
+            changes = True
+        if intent.lost_guests:
+            compared = replace(compared, notes=(*compared.notes, CUT_OFF))
             changes = True
         action = Action.UPDATE if changes else Action.NOOP
         return Verdict(address, action, Reason.NONE, intent, record, compared)

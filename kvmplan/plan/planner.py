@@ -40,6 +40,7 @@ from kvmplan.plan.insync import InSync, is_plain
 from kvmplan.plan.intent import Intent
 from kvmplan.plan.judge import Judge, Verdict
 from kvmplan.plan.options import PlanOptions
+from kvmplan.plan.outages import outage_notes, outage_steps, plan_outages
 from kvmplan.plan.prune import implausible, wants_prune
 from kvmplan.plan.references import found as live_references
 from kvmplan.plan.references import wanted
@@ -106,6 +107,7 @@ class Planner:
         if wants_prune(self._desired, self._options):
             drafts += self._judge.pruned()
         plan_restarts(drafts, self._judge.pending, self._options)
+        plan_outages(drafts, self._judge.pending, self._options)
         acting = [draft for draft in drafts if draft.action is not Action.NOOP]
         users: dict[str, Users] = {}
         if acting:
@@ -224,6 +226,8 @@ class Planner:
                 marked = address.kind in (Kind.DOMAIN, Kind.NETWORK)
                 if draft.reason is Reason.ADOPT and marked and not defines:
                     made.append(steps.mark_step(intent))
+                if address.kind is Kind.NETWORK:
+                    return [*made, *outage_steps(draft, users)]
                 return [*made, *steps.restart(intent)] if draft.restart else made
             case _:
                 return []
@@ -242,13 +246,15 @@ class Planner:
                     else Impact.REPLACE
                 )
             case _:
-                fallen = [Impact.RESTART] if draft.restart else []
-                return worst([*fallen, *(field.impact for field in fields)])
+                whole = [Impact.RESTART] if draft.restart else []
+                if draft.intent is not None and draft.intent.lost_guests:
+                    whole.append(Impact.LIVE)
+                return worst([*whole, *(field.impact for field in fields)])
 
     def _notes(self, draft: Verdict, users: Mapping[str, Users]) -> list[str]:
         record, address = draft.record, draft.address
         if draft.action is Action.UPDATE and draft.intent is not None:
-            return list(restart_notes(draft))
+            return [*restart_notes(draft), *outage_notes(draft, users)]
         if record is None or draft.action not in (Action.DELETE, Action.REPLACE):
             return []
         notes = []
@@ -287,6 +293,7 @@ class Planner:
             users,
             self._options,
             frozenset(self._detached(changes.values())),
+            self._created,
         )
         storage = Storage(self._desired.resources, self._inventories)
         needs = needs_of(changes.values(), storage) if users else {}

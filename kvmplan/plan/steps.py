@@ -139,6 +139,18 @@ def restart(intent: Intent) -> Iterator[Draft]:
     yield Draft(Verb.AWAIT, address, (), {"timeout": BACK_TIMEOUT}, impact)
 
 
+def restart_network(intent: Intent, users: Iterable[str]) -> Iterator[Draft]:
+    """A network goes down and up again, and the guests on it, and on no others, get it back."""
+    arguments = {"users": sorted(users)}
+    yield Draft(Verb.RESTART_NETWORK, intent.address, (), arguments, Impact.RESTART)
+    yield Draft(Verb.RECONNECT, intent.address, (), {}, Impact.RESTART)
+
+
+def reconnect(intent: Intent) -> Draft:
+    """Guests that a cut restart of a network has left without it get it back."""
+    return Draft(Verb.RECONNECT, intent.address)
+
+
 def patience(intent: Intent) -> dict[str, Any]:
     """How long a guest may take to shut down, and whether it is powered off then."""
     model = intent.resource.model
