@@ -201,6 +201,7 @@ class Inventory:
         complete: whether `records` holds all domains of the host.
         snapshots: domain -> the metadata of its snapshots, of those that have any; read where
             volumes are to go or to shrink.
+        former: address that a domain shall have, and has here -> the one it has on the host.
     """
 
     host: str
@@ -213,6 +214,7 @@ class Inventory:
     complete: bool = False
     damaged: tuple[DamagedClaims, ...] = ()
     snapshots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    former: Mapping[Address, Address] = field(default_factory=dict)
 
     def record(self, address: Address) -> Record | None:
         """The object at `address`, if it exists and was asked for."""

@@ -35,6 +35,8 @@ class Verb(StrEnum):
     """Domain: resume what was paused."""
     SET_AUTOSTART = "set-autostart"
     """Network, pool, domain: ``on``."""
+    RENAME = "rename"
+    """Domain that is off: ``name``. UEFI variables stay where they are, and are named there."""
     BUILD = "build"
     """Pool: make its directory; ``format``: its file system, partition table or volume group."""
     REFRESH = "refresh"

@@ -76,7 +76,8 @@ class Intent:
     def cut(self) -> bool:
         """Whether a change of it was cut: what differs now may be its own work, and no drift."""
         if self.mark is not None:
-            return self.mark.unfinished
+            # It was renamed, and its mark does not say so yet.
+            return self.mark.unfinished or self.mark.name != self.address.name
         return self.ours and self.claim is not None and self.claim.phase == CHANGING
 
     @property
@@ -163,7 +164,8 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
     root = parse_to_read(record.document)
     claim = inventory.claim(resource.address)
     mark = read_mark(root)
-    if not is_ours(mark, stack, resource.address.name, record.key):
+    names_before = births.desired.moved.get(resource.address, ())
+    if not is_ours(mark, stack, (resource.address.name, *names_before), record.key):
         mark = None
     context = births.context(inventory, runtime=runtime_of(record, claim, tree))
     tree, names = pair_names(model, tree, root, mark, context, stack, resource.address)

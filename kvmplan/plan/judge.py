@@ -23,6 +23,7 @@ from kvmplan.plan.insync import InSync, wanted_digest
 from kvmplan.plan.intent import CREATING, Intent, intend, is_claimed
 from kvmplan.plan.lineage import words as lineage_words
 from kvmplan.plan.members import released
+from kvmplan.plan.moves import obstacle
 from kvmplan.plan.options import PlanOptions, named
 from kvmplan.plan.references import found as live_references
 from kvmplan.plan.references import wanted
@@ -196,9 +197,12 @@ class Judge:
         if intent.context is not None and intent.context.overlays:
             compared = replace(compared, notes=(*compared.notes, IN_SNAPSHOT))
         changes = bool(compared.changes)
-        owner = inventory.other_owner(address, record.key)
+        previous = inventory.former.get(address)
+        owner = inventory.other_owner(previous or address, record.key)
         if owner is not None:
             self._of_another_stack(intent, owner)
+            return Verdict(address, Action.NOOP, Reason.BLOCKED, intent, record)
+        if previous is not None and not self._may_be_renamed(intent, record, previous):
             return Verdict(address, Action.NOOP, Reason.BLOCKED, intent, record)
         if not intent.ours:
             return self._not_ours(intent, record, compared)
@@ -215,14 +219,21 @@ class Judge:
         if not record.persistent and address.kind in (Kind.DOMAIN, Kind.NETWORK):
             compared = replace(compared, notes=(*compared.notes, TRANSIENT))
             changes = True
-        if intent.cut and not changes:
+        if intent.cut and not changes and previous is None:
             compared = replace(compared, notes=(*compared.notes, CUT))
             changes = True
         if intent.lost_guests:
             compared = replace(compared, notes=(*compared.notes, CUT_OFF))
             changes = True
-        action = Action.UPDATE if changes else Action.NOOP
+        action = Action.UPDATE if changes or previous is not None else Action.NOOP
         return Verdict(address, action, Reason.NONE, intent, record, compared)
+
+    def _may_be_renamed(self, intent: Intent, record: Record, previous: Address) -> bool:
+        found = obstacle(previous, record, self._options, ours=intent.ours)
+        if found is not None:
+            place = intent.resource.place
+            self._found.error(found.code, found.summary, place, found.remedy, intent.address)
+        return found is None
 
     def _not_ours(self, intent: Intent, record: Record, compared: Compared) -> Verdict:
         address = intent.address

@@ -125,10 +125,16 @@ def update(intent: Intent, changes: Iterable[FieldChange], disk: DiskUse | None)
     yield from _live(intent, [change for change in acting if change not in runtime], disk)
     for change in sorted(runtime, key=lambda change: change.name):
         yield _runtime(intent, change)
-    cut = intent.mark is not None and intent.mark.unfinished and not waiting
+    cut = intent.mark is not None and intent.cut and not waiting
     if (acting or cut) and _is_defined(intent) and intent.ours:
         # Last, and after a redefine too: what fails before must not pass for applied.
         yield mark_step(intent)
+
+
+def rename(intent: Intent) -> Draft:
+    """A domain that is off gets its new name; it keeps all else."""
+    arguments = {"name": intent.address.name}
+    return Draft(Verb.RENAME, intent.address, (), arguments, Impact.NEXT_BOOT)
 
 
 def restart(intent: Intent) -> Iterator[Draft]:

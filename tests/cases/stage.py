@@ -126,6 +126,7 @@ def _asked(inventory: Inventory, desired: Desired) -> Inventory:
         for address, record in inventory.records.items()
         if address.kind in (Kind.NETWORK, Kind.POOL)
         or address in desired.resources
+        or any(address.name in names for names in desired.moved.values())
         or address.short in claimed
     }
     return replace(inventory, records=records)
