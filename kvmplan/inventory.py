@@ -187,6 +187,19 @@ class LockInfo:
     beat: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class HostInterface:
+    """A network interface of the host itself: a card, a bridge, a VLAN; no tap of a guest.
+
+    Attributes:
+        mac: in lower case; ``""`` if it has none.
+        addresses: with prefix, as far as libvirt knows them.
+    """
+
+    mac: str = ""
+    addresses: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Inventory:
     """A host at one moment.
@@ -198,6 +211,7 @@ class Inventory:
         claims: this stack's claims; others' are in `foreign_claims`.
         unread: sentences on what could not be read (read-only connection, limits).
         damaged: this stack's claims that cannot be read, if that was `Wanted` rather than an error.
+        interfaces: of the host itself, by name; None: not asked for, or it does not tell.
         complete: whether `records` holds all domains of the host.
         snapshots: domain -> the metadata of its snapshots, of those that have any; read where
             volumes are to go or to shrink.
@@ -215,6 +229,7 @@ class Inventory:
     damaged: tuple[DamagedClaims, ...] = ()
     snapshots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     former: Mapping[Address, Address] = field(default_factory=dict)
+    interfaces: Mapping[str, HostInterface] | None = None
 
     def record(self, address: Address) -> Record | None:
         """The object at `address`, if it exists and was asked for."""

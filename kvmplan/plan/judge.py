@@ -23,7 +23,7 @@ from kvmplan.plan.insync import InSync, wanted_digest
 from kvmplan.plan.intent import CREATING, Intent, intend, is_claimed
 from kvmplan.plan.lineage import words as lineage_words
 from kvmplan.plan.members import released
-from kvmplan.plan.moves import obstacle
+from kvmplan.plan.moves import can_be_renamed
 from kvmplan.plan.options import PlanOptions, named
 from kvmplan.plan.references import found as live_references
 from kvmplan.plan.references import wanted
@@ -202,7 +202,7 @@ class Judge:
         if owner is not None:
             self._of_another_stack(intent, owner)
             return Verdict(address, Action.NOOP, Reason.BLOCKED, intent, record)
-        if previous is not None and not self._may_be_renamed(intent, record, previous):
+        if not can_be_renamed(intent, record, previous, self._options, self._found):
             return Verdict(address, Action.NOOP, Reason.BLOCKED, intent, record)
         if not intent.ours:
             return self._not_ours(intent, record, compared)
@@ -227,13 +227,6 @@ class Judge:
             changes = True
         action = Action.UPDATE if changes or previous is not None else Action.NOOP
         return Verdict(address, action, Reason.NONE, intent, record, compared)
-
-    def _may_be_renamed(self, intent: Intent, record: Record, previous: Address) -> bool:
-        found = obstacle(previous, record, self._options, ours=intent.ours)
-        if found is not None:
-            place = intent.resource.place
-            self._found.error(found.code, found.summary, place, found.remedy, intent.address)
-        return found is None
 
     def _not_ours(self, intent: Intent, record: Record, compared: Compared) -> Verdict:
         address = intent.address

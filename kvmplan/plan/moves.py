@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics
 from kvmplan.inventory import EMPTY, FORGOTTEN, Inventory, Record
+from kvmplan.plan.intent import Intent
 from kvmplan.plan.options import PlanOptions
 from kvmplan.spec.desired import Desired
 
 
 @dataclass(frozen=True, slots=True)
-class Obstacle:
+class _Obstacle:
     """Why a domain is not renamed in this run."""
 
     code: str
@@ -103,19 +104,35 @@ def _ours(inventory: Inventory, host: str, names: tuple[str, ...]) -> Iterator[s
             yield address.short
 
 
-def obstacle(
+def can_be_renamed(
+    intent: Intent,
+    record: Record,
+    previous: Address | None,
+    options: PlanOptions,
+    found: Diagnostics,
+) -> bool:
+    """Whether a domain can get its new name now, if it is to; an error if it cannot."""
+    if previous is None:
+        return True
+    why = _obstacle(previous, record, options, ours=intent.ours)
+    if why is not None:
+        found.error(why.code, why.summary, intent.resource.place, why.remedy, intent.address)
+    return why is None
+
+
+def _obstacle(
     previous: Address, record: Record, options: PlanOptions, *, ours: bool
-) -> Obstacle | None:
+) -> _Obstacle | None:
     """Why a domain cannot get its new name now; None if it can."""
     old, new = previous.short, record.address.short
     if not ours and not options.adopt:
         summary = f"{old} is not owned by this stack, and would be renamed to {new}"
-        return Obstacle("KVP220", summary, "--adopt takes it over and renames it")
+        return _Obstacle("KVP220", summary, "--adopt takes it over and renames it")
     if record.active or record.managed_save:
         state = f"is {record.state}" if record.active else "has a managed save image"
         summary = f"{old} {state}: only a domain that is off is renamed to {new}"
-        return Obstacle("KVP243", summary, f"shut it down first: kvmplan stop {old}")
+        return _Obstacle("KVP243", summary, f"shut it down first: kvmplan stop {old}")
     if options.replaces(record.address):
         summary = f"{old} is renamed to {new} first, and not replaced in the same run"
-        return Obstacle("KVP243", summary, "apply without --replace, then with it")
+        return _Obstacle("KVP243", summary, "apply without --replace, then with it")
     return None

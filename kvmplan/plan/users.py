@@ -54,6 +54,7 @@ class Users:
         running_networks: the same, of running domains only.
         bridges: bridge -> names of running domains with NICs on it, past any network.
         macs: MAC -> names of domains.
+        devices: interfaces of the host that running guests have to themselves.
         overlays: path of a base -> names of the volumes over it.
         unknown: pool that is off -> names of stopped domains with disks in it: nothing tells what
             these are overlays of.
@@ -65,6 +66,7 @@ class Users:
     running_networks: dict[str, set[str]] = field(default_factory=dict)
     bridges: dict[str, set[str]] = field(default_factory=dict)
     macs: dict[str, set[str]] = field(default_factory=dict)
+    devices: set[str] = field(default_factory=set)
     overlays: dict[str, set[str]] = field(default_factory=dict)
     unknown: dict[str, set[str]] = field(default_factory=dict)
 
@@ -190,6 +192,9 @@ def _nic(users: Users, nic: Element, domain: str, running: bool) -> None:
             users.running_networks.setdefault(network, set()).add(domain)
     elif running and source is not None and nic.get("type") == "bridge":
         users.bridges.setdefault(source.get("bridge", ""), set()).add(domain)
+    if running:
+        ends = (source, nic.find("target"))
+        users.devices.update(end.get("dev", "") for end in ends if end is not None)
     if mac is not None:
         users.macs.setdefault(mac.get("address", "").lower(), set()).add(domain)
 

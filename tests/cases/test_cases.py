@@ -37,7 +37,16 @@ from tests.cases.stage import SECRETS, SKELETON, Stage, set_stage, specs_of
 
 FOLDER = Path(__file__).parent
 PAGES = sorted(FOLDER.glob("*.txtar"))
-INPUTS = ("specs/", "was/", "live/", "running/", "saved/", "live.json", "options.json")
+INPUTS = (
+    "specs/",
+    "was/",
+    "live/",
+    "running/",
+    "saved/",
+    "live.json",
+    "options.json",
+    "interfaces.json",
+)
 
 
 @dataclass(frozen=True)
