@@ -187,6 +187,19 @@ class LockInfo:
     beat: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class HostInterface:
+    """A network interface of the host itself: a card, a bridge, a VLAN; no tap of a guest.
+
+    Attributes:
+        mac: in lower case; ``""`` if it has none.
+        addresses: with prefix, as far as libvirt knows them.
+    """
+
+    mac: str = ""
+    addresses: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Inventory:
     """A host at one moment.
@@ -198,9 +211,11 @@ class Inventory:
         claims: this stack's claims; others' are in `foreign_claims`.
         unread: sentences on what could not be read (read-only connection, limits).
         damaged: this stack's claims that cannot be read, if that was `Wanted` rather than an error.
+        interfaces: of the host itself, by name; None: not asked for, or it does not tell.
         complete: whether `records` holds all domains of the host.
         snapshots: domain -> the metadata of its snapshots, of those that have any; read where
             volumes are to go or to shrink.
+        former: address that a domain shall have, and has here -> the one it has on the host.
     """
 
     host: str
@@ -213,6 +228,8 @@ class Inventory:
     complete: bool = False
     damaged: tuple[DamagedClaims, ...] = ()
     snapshots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    former: Mapping[Address, Address] = field(default_factory=dict)
+    interfaces: Mapping[str, HostInterface] | None = None
 
     def record(self, address: Address) -> Record | None:
         """The object at `address`, if it exists and was asked for."""

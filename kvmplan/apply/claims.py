@@ -89,6 +89,8 @@ class ClaimBook:
             elif change.reason is Reason.ADOPT and intent.record is not None:
                 self._put(self._owned(intent, intent.record, None))
             self._begin_update(change)
+            if change.previous is not None:
+                self._keep_both(change)
         self._protect(intents)
         self._came_back()
         self.flush()
@@ -116,7 +118,17 @@ class ClaimBook:
         born = None if change.action in (Action.CREATE, Action.REPLACE) else self._born(intent)
         owned = self._owned(intent, record, born)
         self._put(replace(owned, waiting=self._since(intent.address, waiting)))
+        if change.previous is not None:
+            self._drop(change.previous)
         self._settle()
+
+    def _keep_both(self, change: Change) -> None:
+        """A domain that will be renamed is claimed under both names until that is done."""
+        claim = self._entries.get(change.address.short)
+        if claim is not None and change.previous is not None:
+            with self._guard:
+                self._entries[change.previous.short] = replace(claim, address=change.previous.short)
+                self._version += 1
 
     def _since(self, address: Address, waiting: Iterable[str]) -> dict[str, str]:
         """Since when fields wait for a restart: as was noted when they were planned, else now."""
@@ -242,7 +254,7 @@ class ClaimBook:
     def _came_back(self) -> None:
         """Forget restarts that were cut and whose guests somebody has started since."""
         for claim in tuple(self._entries.values()):
-            if claim.phase == RESTARTING:
+            if claim.phase == RESTARTING and claim.address.startswith(f"{Kind.DOMAIN}."):
                 address = parse_address(claim.address, self._site.inventory.host)
                 record = self._site.inventory.record(address)
                 if record is not None and record.state is State.RUNNING:
@@ -318,6 +330,7 @@ def vanished(
     for claim in inventory.claims.entries.values() if inventory.claims else ():
         address = parse_address(claim.address, inventory.host)
         wanted = address in intents or claim.hold is not None
+        wanted |= address in inventory.former.values()
         if wanted or inventory.record(address) is not None or inventory.is_unseen(address):
             continue
         volume = address.kind is Kind.VOLUME

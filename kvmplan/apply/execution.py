@@ -90,7 +90,7 @@ class Execution:
         """Have on record what is about to be touched, as libvirt shows it without its secrets."""
         left_out: tuple[str, ...] = ()
         if found is not None and found.secure:
-            plain = self._site.host.record(change.address, brief=True)
+            plain = self._site.host.record(change.found_at, brief=True)
             if plain is None:
                 raise Stale("it is gone since it was planned")
             left_out = secret_places(found.document, plain.document)
@@ -108,6 +108,8 @@ class Execution:
         restarts = step.impact is Impact.RESTART
         if restarts and step.verb is Verb.SHUTDOWN:
             self._before_restart(task)
+        elif step.verb is Verb.RESTART_NETWORK:
+            self._book.restarting(task.change.address)
         try:
             fallback = self._worker.carry_out(task, step)
         except ConnectionLost:
@@ -136,7 +138,8 @@ class Execution:
 
     def jobs(self, change: Change, step: Step | None) -> tuple[str, ...]:
         """What else is at work on what a step changes. Raises HostError."""
-        address = change.address
+        renames = step is not None and step.verb is Verb.RENAME
+        address = change.found_at if renames else change.address
         if step is not None and step.verb is Verb.RESIZE_DISK:
             address = Address(address.host, Kind.DOMAIN, step.arguments["domain"])
         guest = address.kind is Kind.DOMAIN and change.action is not Action.CREATE
@@ -168,7 +171,7 @@ class Execution:
             return
         if change.action is Action.UPDATE and task is None:
             self._book.never_begun(change)
-        if task is not None and change.restarts:
+        if task is not None and change.restarts and change.address.kind is Kind.DOMAIN:
             self._runs_on(task)
         if change.action not in (Action.CREATE, Action.REPLACE):
             return

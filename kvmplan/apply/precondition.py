@@ -22,7 +22,7 @@ def check(site: Site, change: Change, intent: Intent | None) -> Record | None:
         Stale: they do not.
         HostError: the host did not answer.
     """
-    address, relies_on = change.address, change.precondition
+    address, relies_on = change.found_at, change.precondition
     record = site.host.record(address, secure=change.action is Action.UPDATE)
     if not relies_on.exists:
         if record is not None:
@@ -35,9 +35,19 @@ def check(site: Site, change: Change, intent: Intent | None) -> Record | None:
     if change.action in (Action.DELETE, Action.REPLACE):
         if record.active and not relies_on.active:
             raise Stale("it was started since it was planned")
-    elif intent is not None:
+    elif change.previous is not None:
+        _check_rename(site, change, record)
+    if intent is not None and change.action is Action.UPDATE:
         _check_fields(site, change, intent, record)
     return record
+
+
+def _check_rename(site: Site, change: Change, record: Record) -> None:
+    """It is off still, and its new name is free."""
+    if record.active or record.managed_save:
+        raise Stale("it was started or saved since it was planned: only what is off is renamed")
+    if site.host.record(change.address, brief=True) is not None:
+        raise Stale(f"there is a {change.address.short} now, and was none when it was planned")
 
 
 def _check_fields(site: Site, change: Change, intent: Intent, record: Record) -> None:

@@ -53,6 +53,15 @@ def not_restarted(verb: Verb, error: HostError) -> NotRestarted:
                 f"it was shut down for its restart and does not start: {words(error)}",
                 "it is down: correct what keeps it from starting; the next apply starts it",
             )
+        case Verb.RESTART_NETWORK:
+            return NotRestarted(
+                f"not restarted: {words(error)}", "correct what keeps it from that, and apply again"
+            )
+        case Verb.RECONNECT:
+            return NotRestarted(
+                f"it was restarted, and not all of its guests are back on it: {words(error)}",
+                "apply again; a guest gets it back at its next start, too",
+            )
     return NotRestarted(
         f"it was restarted and did not come back: {words(error)}",
         "look at its console; what it was started with is its definition now",

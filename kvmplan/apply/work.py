@@ -100,6 +100,7 @@ class Worker:
             Verb.SET_METADATA: self._set_metadata,
             Verb.RESIZE_DISK: self._resize_disk,
             Verb.AWAIT: self._await,
+            Verb.RENAME: self._rename,
         }
 
     def carry_out(self, task: Task, step: Step) -> Impact | None:
@@ -118,7 +119,8 @@ class Worker:
         if step.impact is Impact.RESTART and task.needs_no_restart:
             way = _leave
         fallback: Impact | None = None
-        if task.position == 0 and step.verb is not Verb.DEFINE:
+        begins = task.position == (0 if task.change.previous is None else 1)
+        if begins and step.verb is not Verb.DEFINE:
             self._announce(task)
         try:
             way(task, step)
@@ -142,6 +144,9 @@ class Worker:
 
     def _pass_on(self, task: Task, step: Step) -> None:
         self._perform(step.verb, step.address, step.arguments)
+
+    def _rename(self, task: Task, step: Step) -> None:
+        self._perform(step.verb, task.change.found_at, step.arguments)
 
     def _await(self, task: Task, step: Step) -> None:
         self._perform(step.verb, step.address, {**step.arguments, "agent": task.has_agent})

@@ -238,12 +238,19 @@ def wanted_of(desired: Desired, host: str) -> Wanted:
         address: resource for address, resource in desired.resources.items() if address.host == host
     }
     wanted = frozenset(a for a in here if a.kind in (Kind.DOMAIN, Kind.VOLUME))
+    former = {
+        Address(host, Kind.DOMAIN, name): target
+        for target, names in desired.moved.items()
+        for name in names
+        if target.host == host
+    }
     secure = frozenset(
         address
         for address, resource in here.items()
         if address.kind is Kind.DOMAIN and has_secrets(resource.model)
     )
-    return Wanted(wanted, secure, desired.stack.uid)
+    secure |= {source for source, target in former.items() if target in secure}
+    return Wanted(wanted | former.keys(), secure, desired.stack.uid)
 
 
 def make_plan(session: Session, options: PlanOptions, *, brief: bool = False) -> Planned:

@@ -11,6 +11,8 @@ from kvmplan.host import (  # noqa: F401  (each registers its actuators)
     actuators_domain,
     actuators_network,
     actuators_object,
+    actuators_outage,
+    actuators_rename,
     actuators_storage,
 )
 from kvmplan.host.errors import translating

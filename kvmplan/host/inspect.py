@@ -21,6 +21,7 @@ from kvmplan.host.domains import (
     read_snapshots,
 )
 from kvmplan.host.errors import DENIED
+from kvmplan.host.interfaces import read_interfaces
 from kvmplan.host.stores import (
     Listing,
     VolumeList,
@@ -137,7 +138,7 @@ def _list(
 def complete_inventory(
     inventory: Inventory, connections: Connections, pools: Set[str]
 ) -> Inventory:
-    """The inventory with all domains read, and more volumes.
+    """The inventory with all domains read, the host's interfaces, and more volumes.
 
     Args:
         inventory: what was read so far.
@@ -149,6 +150,7 @@ def complete_inventory(
         libvirtError: the host did not answer.
     """
     host = inventory.host
+    interfaces = start(lambda: read_interfaces(connections.main))
     known = {a.name for a in inventory.records if a.kind is Kind.DOMAIN}
     domains = list_domains(connections.main, lambda: set(inventory.names.get(Kind.DOMAIN, ())))
     missing = {Address(host, Kind.DOMAIN, name) for name in domains.handles if name not in known}
@@ -160,9 +162,13 @@ def complete_inventory(
     names[Kind.DOMAIN] = {**names.get(Kind.DOMAIN, {}), **_uuids(domains.handles)}
     records = {**inventory.records, **in_order(found)}
     whole = any("/" not in name for name in pools)
-    snapshots = read_snapshots(connections.main) if whole else {}
     return replace(
-        inventory, records=records, names=names, complete=domains.whole, snapshots=snapshots
+        inventory,
+        records=records,
+        names=names,
+        complete=domains.whole,
+        snapshots=read_snapshots(connections.main) if whole else {},
+        interfaces=interfaces.result(),
     )
 
 

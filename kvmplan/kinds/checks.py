@@ -23,6 +23,9 @@ from kvmplan.mapping.types import SecretText, format_size
 VNC_PASSWORD = 8
 """VNC cuts passwords off there: https://www.rfc-editor.org/rfc/rfc6143#section-7.2.2"""
 
+UNADDRESSED = ("bridge", "private", "vepa", "passthrough", "hostdev")
+"""Modes that put guests on a network of somebody else's."""
+
 Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -37,6 +40,8 @@ def contradictions(model: Mapped) -> Iterator[Contradiction]:
         yield from _firmware(model.firmware)
         yield from _disks(model)
     elif isinstance(model, Network):
+        yield from _forward(model)
+        yield from _subnets(model)
         yield from _dhcp(model)
     elif isinstance(model, Pool):
         yield from pool_contradictions(model)
@@ -133,6 +138,36 @@ def _disks(domain: Domain) -> Iterator[Contradiction]:
             path = ("disks", name, "volume" if disk.volume else "file" if disk.file else "block")
             summary = f"{source} is the disk {first} too"
             yield Contradiction(path, summary, "give each its own, or set `shareable: true`")
+
+
+def _forward(network: Network) -> Iterator[Contradiction]:
+    forward = network.forward
+    if forward is None or forward.mode is None:
+        return
+    where, outwards = f"forward mode {forward.mode}", "take it out, or choose another mode"
+    if forward.mode in ("none", "open"):
+        for name in ("dev", "interfaces"):
+            if getattr(forward, name):
+                summary = f"{where} leads through no interface"
+                yield Contradiction(("forward", name), summary, outwards)
+    if forward.nat is not None and forward.mode != "nat":
+        yield Contradiction(("forward", "nat"), f"{where} translates no addresses", outwards)
+    if forward.mode in UNADDRESSED:
+        for name in ("ips", "routes"):
+            if getattr(network, name):
+                summary = f"{where} gives the host no addresses on the network"
+                yield Contradiction((name,), summary, outwards)
+
+
+def _subnets(network: Network) -> Iterator[Contradiction]:
+    seen: list[tuple[str, Subnet]] = []
+    for key, ip in (network.ips or {}).items():
+        subnet = ipaddress.ip_interface(ip.address).network
+        for first, other in seen:
+            if other.version == subnet.version and other.overlaps(subnet):
+                summary = f"{subnet} overlaps {other} of {first}"
+                yield Contradiction(("ips", key, "address"), summary, "choose another subnet")
+        seen.append((key, subnet))
 
 
 def _dhcp(network: Network) -> Iterator[Contradiction]:

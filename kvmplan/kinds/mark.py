@@ -8,7 +8,7 @@ evidence, not ownership: that is the claim's. Secrets are left out.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,9 +66,16 @@ def read_mark(document: Element) -> Mark | None:
         return None
 
 
-def is_ours(mark: Mark | None, stack: str, name: str, uuid: str) -> bool:
-    """Whether a mark speaks of this very object and stack; a copied one does not."""
-    return mark is not None and (mark.stack, mark.name, mark.uuid) == (stack, name, uuid)
+def is_ours(mark: Mark | None, stack: str, names: Collection[str], uuid: str) -> bool:
+    """Whether a mark speaks of this very object and stack; a copied one does not.
+
+    Args:
+        mark: the mark, if there is one.
+        stack: the stack's uid.
+        names: the object's, and those that it had before.
+        uuid: the object's.
+    """
+    return mark is not None and mark.name in names and (mark.stack, mark.uuid) == (stack, uuid)
 
 
 def mark_element(mark: Mark) -> Element:

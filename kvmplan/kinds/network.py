@@ -15,7 +15,7 @@ from pydantic import Field
 
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.codecs import IP, LOWER, ON_OFF, YES_NO
-from kvmplan.mapping.markers import Birth, Group, Items, On, Runtime, Through, Xml
+from kvmplan.mapping.markers import Birth, Group, Items, On, Policy, Runtime, Through, Xml
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.paths import unset
 from kvmplan.mapping.strategy import live, next_boot
@@ -388,3 +388,5 @@ class Network(Mapped):
     """Whether it starts with the host."""
     active: Annotated[bool | None, Runtime("active"), On(live(Verb.START)), Birth(True)] = None
     """Whether it is up. Enforced unless it says otherwise."""
+    on_change: Annotated[Literal["next-boot", "restart"] | None, Policy()] = None
+    """What becomes of changes that need a restart, which cuts running guests off for a moment."""

@@ -35,6 +35,8 @@ class Verb(StrEnum):
     """Domain: resume what was paused."""
     SET_AUTOSTART = "set-autostart"
     """Network, pool, domain: ``on``."""
+    RENAME = "rename"
+    """Domain that is off: ``name``. UEFI variables stay where they are, and are named there."""
     BUILD = "build"
     """Pool: make its directory; ``format``: its file system, partition table or volume group."""
     REFRESH = "refresh"
@@ -59,6 +61,11 @@ class Verb(StrEnum):
     UPDATE_NETWORK = "update-network"
     """Network: ``command`` (add-last, modify, delete), ``section`` (dns-host, ip-dhcp-host,
     ip-dhcp-range, dns-txt, dns-srv, portgroup), ``parent`` index, ``xml``, ``scope``."""
+    RESTART_NETWORK = "restart-network"
+    """Network: ``users``: stop it and start it; refused if other running domains than these are on
+    it. One that does not start again is brought back as it ran."""
+    RECONNECT = "reconnect"
+    """Network: plug NICs of running domains, which a restart of it has cut off, in again."""
     CREATE_VOLUME = "create-volume"
     """Volume: ``xml``."""
     CLONE_VOLUME = "clone-volume"

@@ -120,6 +120,18 @@ VARIABLE: Schema = {
 }
 
 
+MOVED: Schema = {
+    "description": "Domains that had another name before, and are renamed.",
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"from": {"type": "string"}, "to": {"type": "string"}},
+        "required": ["from", "to"],
+        "additionalProperties": False,
+    },
+}
+
+
 def json_schema(models: Mapping[str, type[Mapped]]) -> Schema:
     """A JSON Schema (2020-12) of a spec file, for editors.
 
@@ -142,6 +154,7 @@ def json_schema(models: Mapping[str, type[Mapped]]) -> Schema:
             "variables": _named(VARIABLE, "Values that differ from run to run."),
             "profiles": profiles,
             **sections,
+            "moved": MOVED,
         },
         "additionalProperties": False,
         "$defs": dict(sorted(definitions.items())),

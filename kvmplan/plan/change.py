@@ -142,6 +142,13 @@ class Change:
     """Sentences for the reviewer: born from …, released fields, users disturbed."""
     pending: tuple[FieldChange, ...] = ()
     """What is defined already and reaches the guest by the restart in `steps`."""
+    previous: Address | None = None
+    """The address that it has until its first step, which renames it."""
+
+    @property
+    def found_at(self) -> Address:
+        """Where it is before the first step."""
+        return self.previous or self.address
 
     @property
     def restarts(self) -> bool:

@@ -5,18 +5,15 @@ Errors for what the plan creates, changes or starts; warnings for what it leaves
 
 from __future__ import annotations
 
-import ipaddress
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Set
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Set
 from difflib import get_close_matches
-from typing import Any
 
 from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics, Place, Severity
 from kvmplan.inventory import EMPTY, Inventory
-from kvmplan.mapping.document import parse_to_read
 from kvmplan.plan.change import Action
+from kvmplan.plan.collisions import Collisions
 from kvmplan.plan.intent import Intent
 from kvmplan.plan.references import wanted
 from kvmplan.plan.users import Users
@@ -112,25 +109,29 @@ class Conflicts:
 
     def check(self, host: str, inventory: Inventory, users: Users) -> None:
         """Report MACs, disks, bridges and subnets that collide."""
-        domains = [i for i in self._of(Kind.DOMAIN) if i.address.host == host]
-        networks = [i for i in self._of(Kind.NETWORK) if i.address.host == host]
+        domains, networks = self._of(Kind.DOMAIN, host), self._of(Kind.NETWORK, host)
         self._macs(domains, users)
         self._disks(domains, users)
-        self._networks(networks, inventory)
+        Collisions(inventory, users, networks, self._report).check(domains)
 
-    def _of(self, kind: Kind) -> Iterator[Intent]:
-        return (intent for address, intent in self._intents.items() if address.kind is kind)
+    def _of(self, kind: Kind, host: str) -> list[Intent]:
+        """The host's objects of a kind; what acts comes behind, and collides with what stays."""
+        found = (a for a in self._intents if a.kind is kind and a.host == host)
+        ordered = sorted(found, key=lambda address: (self._acts(address), address))
+        return [self._intents[address] for address in ordered]
+
+    def _acts(self, address: Address) -> bool:
+        return self._actions.get(address, Action.NOOP) is not Action.NOOP
 
     def _report(
         self, code: str, intent: Intent, path: tuple[str, ...], summary: str, remedy: str
     ) -> None:
-        acts = self._actions.get(intent.address, Action.NOOP) is not Action.NOOP
         places = intent.resource.places
         place = next(
             (places[path[:n]] for n in range(len(path), 0, -1) if path[:n] in places),
             intent.resource.place,
         )
-        severity = Severity.ERROR if acts else Severity.WARNING
+        severity = Severity.ERROR if self._acts(intent.address) else Severity.WARNING
         self._found.add(severity, code, summary, place, remedy, intent.address)
 
     def _macs(self, domains: list[Intent], users: Users) -> None:
@@ -196,55 +197,3 @@ class Conflicts:
             source not in (d.get("volume"), d.get("file"), d.get("block"))
             for d in intent.tree["disks"].values()
         )
-
-    def _networks(self, networks: list[Intent], inventory: Inventory) -> None:
-        bridges: dict[str, str] = {}
-        subnets: list[tuple[Any, str]] = []
-        ours = {intent.address for intent in networks}
-        for address, record in sorted(inventory.records.items()):
-            if address.kind is Kind.NETWORK and address not in ours:
-                root = parse_to_read(record.document)
-                bridge = root.find("bridge")
-                if bridge is not None and _owns_bridge(root.find("forward")):
-                    bridges[bridge.get("name", "")] = address.short
-                subnets += [(subnet, address.short) for subnet in _live_subnets(root)]
-        for intent in networks:
-            self._bridge(intent, bridges)
-            self._subnets(intent, subnets)
-
-    def _bridge(self, intent: Intent, bridges: dict[str, str]) -> None:
-        name = (intent.tree.get("bridge") or {}).get("name")
-        mode = (intent.tree.get("forward") or {}).get("mode") or "nat"
-        if name is None or mode == "bridge":
-            return
-        if name in bridges:
-            summary = f"{intent.address.short} wants the bridge {name}, which is {bridges[name]}'s"
-            self._report("KVP133", intent, ("bridge",), summary, "choose another bridge name")
-        bridges.setdefault(name, intent.address.short)
-
-    def _subnets(self, intent: Intent, subnets: list[tuple[Any, str]]) -> None:
-        for key in intent.tree.get("ips") or {}:
-            subnet = ipaddress.ip_interface(key).network
-            for other, owner in subnets:
-                if (
-                    owner != intent.address.short
-                    and other.version == subnet.version
-                    and other.overlaps(subnet)
-                ):
-                    summary = f"{intent.address.short}: {subnet} overlaps {other} of {owner}"
-                    at = ("ips", key, "address")
-                    self._report("KVP134", intent, at, summary, "choose another subnet")
-            subnets.append((subnet, intent.address.short))
-
-
-def _owns_bridge(forward: Any) -> bool:
-    return forward is None or forward.get("mode") in (None, "nat", "route", "open")
-
-
-def _live_subnets(root: Any) -> Iterator[Any]:
-    for node in root.iterfind("ip"):
-        address = node.get("address")
-        prefix = node.get("prefix") or node.get("netmask")
-        if address and prefix:
-            with suppress(ValueError):  # whatever libvirt holds, it is no subnet of ours
-                yield ipaddress.ip_interface(f"{address}/{prefix}").network

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from kvmplan.address import Address, Kind
-from kvmplan.inventory import Inventory
+from kvmplan.inventory import FORGOTTEN, Inventory
 from kvmplan.mapping.impact import Impact
 from kvmplan.plan.change import Action, Change, Guarded
 from kvmplan.plan.options import PlanOptions
-from kvmplan.plan.users import Users
+from kvmplan.plan.users import Users, carried
 from kvmplan.spec.desired import Resource
 
 
@@ -27,6 +27,7 @@ class Scene:
         changes: every change of the plan.
         users: host -> who uses what there.
         detached: paths of domains and volumes that this plan separates, as (domain, volume name).
+        moment: when the plan is made, ISO 8601, UTC.
     """
 
     changes: Mapping[Address, Change]
@@ -35,11 +36,21 @@ class Scene:
     users: Mapping[str, Users]
     options: PlanOptions
     detached: frozenset[tuple[Address, str]] = field(default_factory=frozenset)
+    moment: str = ""
 
     def goes(self, address: Address) -> bool:
         """Whether this plan deletes an object (or replaces it)."""
         change = self.changes.get(address)
         return change is not None and change.action in (Action.DELETE, Action.REPLACE)
+
+    def cut_off(self, change: Change) -> tuple[Address, ...]:
+        """The running domains that are off a network while it restarts; of domains, none."""
+        address = change.address
+        record = self.inventories[address.host].record(address)
+        if not change.restarts or address.kind is not Kind.NETWORK or record is None:
+            return ()
+        names = carried(self.users[address.host], record)
+        return tuple(self.domain(address.host, name) for name in names)
 
     def domain(self, host: str, name: str) -> Address:
         """A domain's address on a host."""
@@ -105,7 +116,7 @@ class DataLoss:
 
 
 class Restart:
-    """A guest goes down and up again only where the user has written so for this address."""
+    """A guest or a network goes down and up only where the user has written so for it."""
 
     code: ClassVar[str] = "KVP217"
 
@@ -114,6 +125,8 @@ class Restart:
         if not change.restarts or scene.options.allows_restart(change.address):
             return None
         summary = f"{change.address.short} would be restarted"
+        names = ", ".join(domain.short for domain in scene.cut_off(change))
+        summary += f", which cuts off {names}" if names else ""
         remedy = f"--allow-restart {change.address.short} if now is the time, or --exclude it"
         return Guarded(self.code, change.address, summary, remedy)
 
@@ -132,6 +145,7 @@ class InUse:
         if not users:
             return None
         verb = "deleted" if scene.goes(change.address) else "resized" if resized else "stopped"
+        verb = "restarted" if change.restarts else verb
         summary = f"{change.address.short} cannot be {verb}: used by {', '.join(users)}"
         remedy = "take it out of use first, or let the same plan remove its users"
         return Guarded(self.code, change.address, summary, remedy)
@@ -141,12 +155,16 @@ class InUse:
         removed = scene.goes(address)
         if address.kind is Kind.VOLUME and shrinks(change):
             yield from self._shrunk(address, scene)
+        for domain in scene.cut_off(change):
+            yield from self._not_to_be_cut_off(domain, scene)
         stopped = any(f.path == ("active",) and f.after is False for f in change.fields)
         if not (removed or stopped):
             return
         if address.kind is Kind.NETWORK:
-            names = users.networks if removed else users.running_networks
-            yield from self._domains(names.get(address.name, ()), address, scene)
+            record = scene.inventories[address.host].record(address)
+            on_it = users.networks.get(address.name, ())
+            names = on_it if removed or record is None else carried(users, record)
+            yield from self._domains(names, address, scene)
         elif address.kind is Kind.VOLUME:
             for use in users.volumes.get(address.name, ()):
                 if use.snapshot and not scene.goes(scene.domain(address.host, use.domain)):
@@ -174,6 +192,16 @@ class InUse:
         for overlay in overlays.get(record.key, ()) if record else ():
             if not scene.goes(Address(address.host, Kind.VOLUME, overlay)):
                 yield f"volume.{overlay}"
+
+    def _not_to_be_cut_off(self, domain: Address, scene: Scene) -> Iterator[str]:
+        """A guest that is not this stack's, or that somebody holds."""
+        inventory = scene.inventories[domain.host]
+        claim, record = inventory.claim(domain), inventory.record(domain)
+        key = record.key if record is not None else ""
+        if claim is None or claim.phase == FORGOTTEN or claim.key != key:
+            yield f"{domain.short} (not this stack's)"
+        elif claim.hold is not None and claim.hold.lasts(scene.moment):
+            yield f"{domain.short} (held)"
 
     def _below(self, change: Change, scene: Scene) -> Iterator[str]:
         """Running guests that have a volume below their disk's top layer: QEMU holds it then."""

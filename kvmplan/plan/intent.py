@@ -76,15 +76,20 @@ class Intent:
     def cut(self) -> bool:
         """Whether a change of it was cut: what differs now may be its own work, and no drift."""
         if self.mark is not None:
-            return self.mark.unfinished
+            # It was renamed, and its mark does not say so yet.
+            return self.mark.unfinished or self.mark.name != self.address.name
         return self.ours and self.claim is not None and self.claim.phase == CHANGING
 
     @property
     def down_for_restart(self) -> bool:
         """Whether a restart was cut while the guest was down: it is still to be started."""
-        record, claim = self.record, self.claim
-        down = record is not None and not record.active
-        return self.ours and down and claim is not None and claim.phase == RESTARTING
+        return self.ours and _is_down(self.address, self.record, self.claim)
+
+    @property
+    def lost_guests(self) -> bool:
+        """Whether a restart of a network was cut: running guests may be off it."""
+        restarting = self.claim is not None and self.claim.phase == RESTARTING
+        return self.ours and restarting and self.address.kind is Kind.NETWORK
 
     @property
     def applied(self) -> Mapping[str, Any] | None:
@@ -92,6 +97,12 @@ class Intent:
         if self.mark is not None:
             return self.mark.applied
         return self.claim.applied if self.claim is not None and self.ours else None
+
+
+def _is_down(address: Address, record: Record | None, claim: Claim | None) -> bool:
+    """Whether a domain is off, and a restart of it has begun."""
+    off = address.kind is Kind.DOMAIN and record is not None and not record.active
+    return off and claim is not None and claim.phase == RESTARTING
 
 
 def runtime_of(record: Record, claim: Claim | None, wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +164,8 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
     root = parse_to_read(record.document)
     claim = inventory.claim(resource.address)
     mark = read_mark(root)
-    if not is_ours(mark, stack, resource.address.name, record.key):
+    names_before = births.desired.moved.get(resource.address, ())
+    if not is_ours(mark, stack, (resource.address.name, *names_before), record.key):
         mark = None
     context = births.context(inventory, runtime=runtime_of(record, claim, tree))
     tree, names = pair_names(model, tree, root, mark, context, stack, resource.address)
@@ -165,7 +177,7 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
     wanted = tree
     if ours and claim is not None and claim.phase == CREATING:
         wanted = {**birth_values(model), **tree}
-    elif ours and claim is not None and claim.phase == RESTARTING and not record.active:
+    elif _is_down(resource.address, record, claim) and ours:
         # A run was cut between its shutdown and its start.
         wanted = {"state": "running", **tree}
     like = complete(model, wanted, None)

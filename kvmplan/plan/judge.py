@@ -23,6 +23,7 @@ from kvmplan.plan.insync import InSync, wanted_digest
 from kvmplan.plan.intent import CREATING, Intent, intend, is_claimed
 from kvmplan.plan.lineage import words as lineage_words
 from kvmplan.plan.members import released
+from kvmplan.plan.moves import can_be_renamed
 from kvmplan.plan.options import PlanOptions, named
 from kvmplan.plan.references import found as live_references
 from kvmplan.plan.references import wanted
@@ -39,6 +40,9 @@ TRANSIENT = "its definition was removed while it runs; it is written again"
 
 CUT = "an apply was cut here before: what was applied is noted"
 """Why an object without a difference is changed, too."""
+
+CUT_OFF = "a restart of it was cut: running guests that have lost it are plugged in again"
+"""Why a network without a difference is changed."""
 
 PAUSED_BY = {"ioerror": "an I/O error", "watchdog": "its watchdog", "crashed": "a crash inside"}
 """libvirt's reasons for a pause, in words."""
@@ -193,9 +197,12 @@ class Judge:
         if intent.context is not None and intent.context.overlays:
             compared = replace(compared, notes=(*compared.notes, IN_SNAPSHOT))
         changes = bool(compared.changes)
-        owner = inventory.other_owner(address, record.key)
+        previous = inventory.former.get(address)
+        owner = inventory.other_owner(previous or address, record.key)
         if owner is not None:
             self._of_another_stack(intent, owner)
+            return Verdict(address, Action.NOOP, Reason.BLOCKED, intent, record)
+        if not can_be_renamed(intent, record, previous, self._options, self._found):
             return Verdict(address, Action.NOOP, Reason.BLOCKED, intent, record)
         if not intent.ours:
             return self._not_ours(intent, record, compared)
@@ -212,10 +219,13 @@ class Judge:
         if not record.persistent and address.kind in (Kind.DOMAIN, Kind.NETWORK):
             compared = replace(compared, notes=(*compared.notes, TRANSIENT))
             changes = True
-        if intent.cut and not changes:
+        if intent.cut and not changes and previous is None:
             compared = replace(compared, notes=(*compared.notes, CUT))
             changes = True
-        action = Action.UPDATE if changes else Action.NOOP
+        if intent.lost_guests:
+            compared = replace(compared, notes=(*compared.notes, CUT_OFF))
+            changes = True
+        action = Action.UPDATE if changes or previous is not None else Action.NOOP
         return Verdict(address, action, Reason.NONE, intent, record, compared)
 
     def _not_ours(self, intent: Intent, record: Record, compared: Compared) -> Verdict:

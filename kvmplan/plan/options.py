@@ -47,6 +47,10 @@ class PlanOptions:
         """Whether the user wrote that this guest may go down and up."""
         return ALL in self.allow_restart or named(address, self.allow_restart)
 
+    def names_restart(self, address: Address) -> bool:
+        """Whether the user wrote so of this object, and not of all: then that asks for it, too."""
+        return named(address, self.allow_restart)
+
     def replaces(self, address: Address) -> bool:
         """Whether the user asked for a replacement."""
         return named(address, self.replace)

@@ -39,7 +39,9 @@ from kvmplan.plan.guards import Scene, refusals
 from kvmplan.plan.insync import InSync, is_plain
 from kvmplan.plan.intent import Intent
 from kvmplan.plan.judge import Judge, Verdict
+from kvmplan.plan.moves import follow, report_both
 from kvmplan.plan.options import PlanOptions
+from kvmplan.plan.outages import outage_notes, outage_steps, plan_outages
 from kvmplan.plan.prune import implausible, wants_prune
 from kvmplan.plan.references import found as live_references
 from kvmplan.plan.references import wanted
@@ -85,7 +87,9 @@ class Planner:
         created: str = "",
         in_sync: InSync | None = None,
     ) -> None:
-        self._desired, self._inventories = desired, dict(inventories)
+        self._desired, self._read = desired, dict(inventories)
+        self._moved = {} if options.destroy else desired.moved
+        self._inventories = {name: follow(it, self._moved) for name, it in self._read.items()}
         self._skeleton, self._options, self._complete = skeleton, options, complete
         self._created = created
         self._births = Births(skeleton, desired, self._inventories)
@@ -103,9 +107,12 @@ class Planner:
     def plan(self) -> Planned:
         """Pair, compare, check, guard, order."""
         drafts = self._judge.deletions() if self._options.destroy else self._judge.wanted()
+        if self._moved:
+            report_both(self._desired, self._read, self._found)
         if wants_prune(self._desired, self._options):
             drafts += self._judge.pruned()
         plan_restarts(drafts, self._judge.pending, self._options)
+        plan_outages(drafts, self._judge.pending, self._options)
         acting = [draft for draft in drafts if draft.action is not Action.NOOP]
         users: dict[str, Users] = {}
         if acting:
@@ -125,8 +132,9 @@ class Planner:
         users = {}
         for host in sorted({draft.address.host for draft in acting}):
             here = [draft for draft in acting if draft.address.host == host]
-            inventory = self._inventories[host]
-            self._inventories[host] = self._complete(host, inventory, looked_at(here, inventory))
+            looking = looked_at(here, self._inventories[host])
+            self._read[host] = self._complete(host, self._read[host], looking)
+            self._inventories[host] = follow(self._read[host], self._moved)
             users[host] = users_of(self._inventories[host])
         return users
 
@@ -200,6 +208,7 @@ class Planner:
             source=resource.place if resource else None,
             notes=(*draft.compared.notes, *self._notes(draft, users)),
             pending=draft.pending,
+            previous=self._former(draft),
         )
 
     def _steps(self, draft: Verdict, users: Mapping[str, Users]) -> Iterable[Draft]:
@@ -221,9 +230,13 @@ class Planner:
                 )
                 made = list(steps.update(intent, draft.compared.changes, disk))
                 defines = any(step.verb is Verb.DEFINE for step in made)
+                if self._former(draft) is not None:
+                    made.insert(0, steps.rename(intent))
                 marked = address.kind in (Kind.DOMAIN, Kind.NETWORK)
                 if draft.reason is Reason.ADOPT and marked and not defines:
                     made.append(steps.mark_step(intent))
+                if address.kind is Kind.NETWORK:
+                    return [*made, *outage_steps(draft, users)]
                 return [*made, *steps.restart(intent)] if draft.restart else made
             case _:
                 return []
@@ -242,13 +255,21 @@ class Planner:
                     else Impact.REPLACE
                 )
             case _:
-                fallen = [Impact.RESTART] if draft.restart else []
-                return worst([*fallen, *(field.impact for field in fields)])
+                whole = [Impact.RESTART] if draft.restart else []
+                if draft.intent is not None and draft.intent.lost_guests:
+                    whole.append(Impact.LIVE)
+                whole += [Impact.NEXT_BOOT] if self._former(draft) is not None else []
+                return worst([*whole, *(field.impact for field in fields)])
+
+    def _former(self, draft: Verdict) -> Address | None:
+        """The address that a domain has until this plan renames it."""
+        former = self._inventories[draft.address.host].former.get(draft.address)
+        return former if draft.action is Action.UPDATE else None
 
     def _notes(self, draft: Verdict, users: Mapping[str, Users]) -> list[str]:
         record, address = draft.record, draft.address
         if draft.action is Action.UPDATE and draft.intent is not None:
-            return list(restart_notes(draft))
+            return [*restart_notes(draft), *outage_notes(draft, users)]
         if record is None or draft.action not in (Action.DELETE, Action.REPLACE):
             return []
         notes = []
@@ -287,6 +308,7 @@ class Planner:
             users,
             self._options,
             frozenset(self._detached(changes.values())),
+            self._created,
         )
         storage = Storage(self._desired.resources, self._inventories)
         needs = needs_of(changes.values(), storage) if users else {}

@@ -34,7 +34,7 @@ def plan_restarts(
     left = options.max_restarts
     for verdict in sorted(filter(_may_restart, verdicts), key=lambda found: found.address):
         changes, before = verdict.compared.changes, waiting.get(verdict.address, ())
-        if not before and not any(map(_waits, changes)):
+        if not before and not any(map(waits, changes)):
             continue
         if left == 0:
             note = f"it is not restarted in this run: --max-restarts {options.max_restarts}"
@@ -42,10 +42,10 @@ def plan_restarts(
             verdict.compared = replace(verdict.compared, notes=notes)
             continue
         left = None if left is None else left - 1
-        forced = tuple(_forcing(change) if _waits(change) else change for change in changes)
+        forced = tuple(forcing(change) if waits(change) else change for change in changes)
         verdict.action, verdict.restart = Action.UPDATE, True
         verdict.compared = replace(verdict.compared, changes=forced)
-        verdict.pending = tuple(map(_forcing, before))
+        verdict.pending = tuple(map(forcing, before))
 
 
 def _may_restart(verdict: Verdict) -> bool:
@@ -62,11 +62,13 @@ def _may_restart(verdict: Verdict) -> bool:
     )
 
 
-def _waits(change: FieldChange) -> bool:
+def waits(change: FieldChange) -> bool:
+    """Whether a change is written now and reaches what runs at its next start."""
     return change.verb is None and change.impact is Impact.NEXT_BOOT
 
 
-def _forcing(change: FieldChange) -> FieldChange:
+def forcing(change: FieldChange) -> FieldChange:
+    """The change, as one that a restart is made for."""
     return replace(change, impact=Impact.RESTART)
 
 
@@ -76,7 +78,7 @@ def restart_notes(verdict: Verdict) -> Iterator[str]:
         return
     if verdict.intent.down_for_restart:
         yield CUT_RESTART
-    if verdict.restart:
+    if verdict.restart and verdict.address.kind is Kind.DOMAIN:
         given = patience(verdict.intent)
         end = "it is powered off" if given["force"] else "nothing is done and it runs on"
         yield (

@@ -125,10 +125,16 @@ def update(intent: Intent, changes: Iterable[FieldChange], disk: DiskUse | None)
     yield from _live(intent, [change for change in acting if change not in runtime], disk)
     for change in sorted(runtime, key=lambda change: change.name):
         yield _runtime(intent, change)
-    cut = intent.mark is not None and intent.mark.unfinished and not waiting
+    cut = intent.mark is not None and intent.cut and not waiting
     if (acting or cut) and _is_defined(intent) and intent.ours:
         # Last, and after a redefine too: what fails before must not pass for applied.
         yield mark_step(intent)
+
+
+def rename(intent: Intent) -> Draft:
+    """A domain that is off gets its new name; it keeps all else."""
+    arguments = {"name": intent.address.name}
+    return Draft(Verb.RENAME, intent.address, (), arguments, Impact.NEXT_BOOT)
 
 
 def restart(intent: Intent) -> Iterator[Draft]:
@@ -137,6 +143,18 @@ def restart(intent: Intent) -> Iterator[Draft]:
     yield Draft(Verb.SHUTDOWN, address, (), patience(intent), impact)
     yield Draft(Verb.START, address, impact=impact)
     yield Draft(Verb.AWAIT, address, (), {"timeout": BACK_TIMEOUT}, impact)
+
+
+def restart_network(intent: Intent, users: Iterable[str]) -> Iterator[Draft]:
+    """A network goes down and up again, and the guests on it, and on no others, get it back."""
+    arguments = {"users": sorted(users)}
+    yield Draft(Verb.RESTART_NETWORK, intent.address, (), arguments, Impact.RESTART)
+    yield Draft(Verb.RECONNECT, intent.address, (), {}, Impact.RESTART)
+
+
+def reconnect(intent: Intent) -> Draft:
+    """Guests that a cut restart of a network has left without it get it back."""
+    return Draft(Verb.RECONNECT, intent.address)
 
 
 def patience(intent: Intent) -> dict[str, Any]:

@@ -52,7 +52,9 @@ class Users:
         paths: path -> disks on it.
         networks: network -> names of domains with NICs on it.
         running_networks: the same, of running domains only.
+        bridges: bridge -> names of running domains with NICs on it, past any network.
         macs: MAC -> names of domains.
+        devices: interfaces of the host that running guests have to themselves.
         overlays: path of a base -> names of the volumes over it.
         unknown: pool that is off -> names of stopped domains with disks in it: nothing tells what
             these are overlays of.
@@ -62,7 +64,9 @@ class Users:
     paths: dict[str, list[DiskUse]] = field(default_factory=dict)
     networks: dict[str, set[str]] = field(default_factory=dict)
     running_networks: dict[str, set[str]] = field(default_factory=dict)
+    bridges: dict[str, set[str]] = field(default_factory=dict)
     macs: dict[str, set[str]] = field(default_factory=dict)
+    devices: set[str] = field(default_factory=set)
     overlays: dict[str, set[str]] = field(default_factory=dict)
     unknown: dict[str, set[str]] = field(default_factory=dict)
 
@@ -186,8 +190,22 @@ def _nic(users: Users, nic: Element, domain: str, running: bool) -> None:
         users.networks.setdefault(network, set()).add(domain)
         if running:
             users.running_networks.setdefault(network, set()).add(domain)
+    elif running and source is not None and nic.get("type") == "bridge":
+        users.bridges.setdefault(source.get("bridge", ""), set()).add(domain)
+    if running:
+        ends = (source, nic.find("target"))
+        users.devices.update(end.get("dev", "") for end in ends if end is not None)
     if mac is not None:
         users.macs.setdefault(mac.get("address", "").lower(), set()).add(domain)
+
+
+def carried(users: Users, network: Record) -> tuple[str, ...]:
+    """The running domains that a network carries: on it by name, or by its bridge."""
+    names = set(users.running_networks.get(network.address.name, ()))
+    if network.running is not None:
+        bridge = parse_to_read(network.running).find("bridge")
+        names |= users.bridges.get(bridge.get("name", ""), set()) if bridge is not None else set()
+    return tuple(sorted(names))
 
 
 def running_disk(users: Users, volume: Address) -> DiskUse | None:

@@ -115,9 +115,11 @@ class Desired:
         sources: the files that were read, as shown in places.
         closed: whether it follows from those files, and from variables, alone: neither templates
             nor secrets went into it.
+        moved: address of a domain -> the names it had before, the last one first.
     """
 
     stack: Stack
     resources: Mapping[Address, Resource]
     sources: tuple[str, ...]
     closed: bool = False
+    moved: Mapping[Address, tuple[str, ...]] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from kvmplan.spec.budget import begin_run
 from kvmplan.spec.desired import Desired, LoadOptions, Stack
 from kvmplan.spec.expand import Expander
 from kvmplan.spec.files import find, read_mapping, shown
+from kvmplan.spec.moved import Moves
 from kvmplan.spec.names import Names
 from kvmplan.spec.node import Entry, Node
 from kvmplan.spec.render import Renderer, Unrendered
@@ -50,11 +51,14 @@ def load_stack(
         for key, entry in gather(documents, section, report).items():
             resolver.declaration(kind, key, entry)
     resolver.unused_profiles()
+    several, whole = bool(hosts and len(hosts) > 1), not report.has_errors
+    moves = Moves(resolver.resources, report, several_hosts=several, whole=whole)
+    moved = moves.read(documents, renderer, {"var": values})
     if stack is None or (report.has_errors and not options.keep_going):
         return None, report
     sources = (*map(shown, layout.files), *variables.sources)
     closed = not renderer.used_templates and not secrets.used
-    return Desired(stack, resolver.resources, sources, closed), report
+    return Desired(stack, resolver.resources, sources, closed, moved), report
 
 
 def _stack(

@@ -79,6 +79,7 @@ def dump(desired: Desired) -> dict[str, Any]:
         },
         "resources": [_resource(resource) for _, resource in sorted(desired.resources.items())],
         "sources": list(desired.sources),
+        "moved": {str(address): list(names) for address, names in sorted(desired.moved.items())},
     }
 
 
@@ -139,6 +140,7 @@ def restore(
             Stack(stack["name"], stack["uid"], hosts, stack["prune"], count, percent, None),
             {resource.address: resource for resource in found},
             tuple(data["sources"]),
+            moved={parse_address(a): tuple(names) for a, names in data["moved"].items()},
         )
     except (KeyError, TypeError, AttributeError, ValidationError) as error:
         raise ValueError(f"the specs inside are not readable ({type(error).__name__})") from error

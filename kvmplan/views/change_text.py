@@ -52,7 +52,10 @@ def impact_words(impact: Impact, fallback: Impact | None = None) -> str:
 
 def change_head(change: Change, layout: Layout) -> list[str]:
     """The line that names a change and its impact."""
-    left = f"  {change.action.symbol} {layout.address(change.address)}"
+    named = layout.address(change.address)
+    if change.previous is not None:
+        named = f"{layout.address(change.previous)} -> {named}"
+    left = f"  {change.action.symbol} {named}"
     fallbacks = [field.fallback for field in change.fields if field.fallback]
     fallback = worst(fallbacks) if fallbacks else None
     stronger = fallback if fallback and fallback.danger > change.impact.danger else None

@@ -106,6 +106,7 @@ def _change(change: Change, secrets: Scrubber, more: tuple[Path, ...] = ()) -> d
     source = change.source
     return {
         **_named(change.address),
+        **({"previous_address": str(change.previous)} if change.previous is not None else {}),
         "change": {
             "actions": change.action.json,
             "before": _tree(change.before, paths),

@@ -8,7 +8,8 @@ All that is declared is ours, with a mark of what was applied, unless ``live.jso
 
 Keys of an entry: state, reason, autostart, managed_save, owned (true, false, or another stack's
 name), mark (false: none), applied (what a mark or claim remembers), names (of NICs, by MAC),
-phase, protect, born, waiting, key. ``saved/domain.web.xml`` is what a managed save image holds.
+phase, protect, born, waiting, key. ``interfaces.json`` lists the hosts' own: mac, addresses.
+``saved/domain.web.xml`` is what a managed save image holds.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from kvmplan.inventory import (
     Claims,
     GuestFacts,
     HostFacts,
+    HostInterface,
     Inventory,
     Record,
     State,
@@ -94,10 +96,12 @@ class Stage:
     Attributes:
         full: by host, all that there is.
         bare: by host, the documents without marks, by address.
+        interfaces: what every host has of its own; None: they do not tell.
     """
 
     full: Mapping[str, Inventory]
     bare: Mapping[Address, str]
+    interfaces: Mapping[str, HostInterface] | None = None
 
     def first(self, desired: Desired) -> dict[str, Inventory]:
         """What a plan reads first: networks and pools, and what is declared or claimed."""
@@ -111,7 +115,12 @@ class Stage:
             if address.kind is Kind.DOMAIN
             or (address.kind is Kind.VOLUME and {address.pool, address.name} & pools)
         }
-        return replace(inventory, records={**inventory.records, **more}, complete=True)
+        return replace(
+            inventory,
+            records={**inventory.records, **more},
+            complete=True,
+            interfaces=self.interfaces,
+        )
 
     def site(self, inventory: Inventory, births: Births, stack: str) -> Site:
         """Where documents are made for this host."""
@@ -126,6 +135,7 @@ def _asked(inventory: Inventory, desired: Desired) -> Inventory:
         for address, record in inventory.records.items()
         if address.kind in (Kind.NETWORK, Kind.POOL)
         or address in desired.resources
+        or any(address.name in names for names in desired.moved.values())
         or address.short in claimed
     }
     return replace(inventory, records=records)
@@ -153,7 +163,19 @@ def set_stage(page: Page, now: Desired, was: Desired) -> Stage:
                 documents[address] = builder.birth(address, documents)
         full[host] = builder.inventory(documents)
         bare |= {address: serialise(root) for address, root in documents.items()}
-    return Stage(full, bare)
+    return Stage(full, bare, _interfaces(page))
+
+
+def _interfaces(page: Page) -> dict[str, HostInterface] | None:
+    import json
+
+    text = page.texts.get("interfaces.json")
+    if text is None:
+        return None
+    return {
+        name: HostInterface(said.get("mac", ""), tuple(said.get("addresses", ())))
+        for name, said in json.loads(text).items()
+    }
 
 
 def _said(page: Page) -> dict[Address, dict[str, Any]]:

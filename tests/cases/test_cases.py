@@ -37,7 +37,16 @@ from tests.cases.stage import SECRETS, SKELETON, Stage, set_stage, specs_of
 
 FOLDER = Path(__file__).parent
 PAGES = sorted(FOLDER.glob("*.txtar"))
-INPUTS = ("specs/", "was/", "live/", "running/", "saved/", "live.json", "options.json")
+INPUTS = (
+    "specs/",
+    "was/",
+    "live/",
+    "running/",
+    "saved/",
+    "live.json",
+    "options.json",
+    "interfaces.json",
+)
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,7 @@ def _patched(planned: Planned, stage: Stage) -> Iterator[tuple[str, str]]:
         inventory = planned.inventories[change.address.host]
         site = stage.site(inventory, planned.births, planned.plan.stack_uid)
         edits = [(field.path, field.after) for field in change.fields if field.path in step.fields]
-        before = stage.bare[change.address]
+        before = stage.bare[change.found_at]
         root, _ = patched(site, intent, before, edits, None)
         text = serialise(root)
         again, _ = patched(site, intent, text, edits, None)

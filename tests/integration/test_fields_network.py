@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kvmplan.address import Kind
-from tests.integration.fields import Bench, Edit, Group, account, field_stack
+from tests.integration.fields import SILENT, Bench, Edit, Group, account, field_stack
 from tests.integration.support import connection
 from tests.privatehost import PrivateHost
 
@@ -35,6 +35,7 @@ def member(path: str, key: str, covers: str, impact: str, value: Any) -> Edit:
 GROUPS = (
     net("mode", Edit("forward mode", "nat", "route"), **SERVED),
     net("apart", Edit("forward mode", "route", "none", default=False), **SERVED),
+    net("policy", Edit("on_change", "next-boot", None, SILENT, default=False), **SERVED),
     net("open", Edit("forward mode", "nat", "open"), **SERVED),
     net(
         "nat",

@@ -152,6 +152,10 @@ class FakeHost:
         match verb:
             case Verb.UNDEFINE | Verb.DELETE_VOLUME:
                 del self.things[address]
+            case Verb.RENAME:
+                del self.things[address]
+                self.things[Address(self.name, Kind.DOMAIN, arguments["name"])] = thing
+                self._edit(thing, lambda root: _text(root, "name", arguments["name"]))
             case Verb.START | Verb.RESUME:
                 thing.active, thing.running = True, thing.document
             case Verb.STOP | Verb.SHUTDOWN:

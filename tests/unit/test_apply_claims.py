@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Set
 from dataclasses import replace
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from kvmplan.inventory import Claims
 from kvmplan.kinds.verbs import Verb
 from kvmplan.plan.options import PlanOptions
 from kvmplan.spec.desired import Lifecycle
-from tests.unit.fakehost import FACTS, STACK, FakeHost, desired, planned, short
+from tests.unit.fakehost import FACTS, STACK, FakeHost, Thing, desired, planned, short
 
 Resources = dict[str, dict[str, Any]]
 LAB: Resources = {
@@ -327,3 +328,34 @@ def test_a_volume_without_its_pool_keeps_its_claim_until_all_goes() -> None:
     plan = planned(desired({}), host, options=PlanOptions(destroy=True))
     apply(plan, {"local": host}, {}, lambda event: None)
     assert not (host.claims and host.claims.entries)
+
+
+def test_a_rename_is_finished_wherever_it_was_cut() -> None:
+    host = FakeHost()
+    old: Resources = {"domain.old": {"title": "one", "interfaces": {"eth0": {"user": True}}}}
+    run({**old, "pool.vms": LAB["pool.vms"]}, host)
+    host.perform(Verb.STOP, short("domain.old"), {})
+    key = host.things[short("domain.old")].key
+    new: Resources = {
+        "domain.new": {"title": "two", "interfaces": {"eth0": {"user": True}}},
+        "pool.vms": LAB["pool.vms"],
+    }
+    wanted = replace(desired(new), moved={short("domain.new"): ("old",)})
+    moments: list[tuple[dict[Address, Thing], Claims | None]] = []
+
+    def look(*_: object) -> None:
+        moments.append((copy.deepcopy(host.things), host.claims))
+
+    host.before = look
+    apply(planned(wanted, host), {"local": host}, {}, lambda event: None)
+    look()
+    assert len(moments) == 3
+    for things, known in moments:
+        again = FakeHost(things=things, claims=known)
+        apply(planned(wanted, again), {"local": again}, {}, lambda event: None)
+        assert planned(wanted, again).plan.acting == ()
+        assert again.things[short("domain.new")].key == key
+        assert again.claims is not None
+        assert phases(again.claims) == {"domain.new": "done", "pool.vms": "done"}
+        plain = planned(desired(new), again).plan
+        assert (plain.acting, plain.orphans) == ((), ())

@@ -1,0 +1,116 @@
+"""Renamed domains keep what is theirs: uuid, disks, UEFI variables, MACs, snapshots, autostart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import libvirt
+import pytest
+
+from kvmplan.address import LOCAL, Address, Kind
+from kvmplan.host import open_host
+from kvmplan.kinds.verbs import Verb
+from tests.integration.support import (
+    Stack,
+    canonical,
+    connection,
+    document,
+    idle_domain,
+    network,
+    stack,
+    subnet,
+)
+from tests.privatehost import PrivateHost
+
+
+@pytest.fixture
+def made(private_host: PrivateHost, tmp_path: Path) -> Iterator[Stack]:
+    with stack(tmp_path, private_host) as made:
+        tag = made.tag
+        made.specs |= {
+            "networks": {tag: network(subnet())},
+            "pools": {tag: {"path": str(tmp_path / "pool")}},
+            "volumes": {f"{tag}/disk.qcow2": {"capacity": "8MiB"}},
+            "domains": {
+                f"{tag}-old": idle_domain(
+                    firmware="uefi",
+                    autostart=True,
+                    disks={"vda": f"{tag}/disk.qcow2"},
+                    interfaces={"eth0": tag, "eth1": tag},
+                )
+            },
+        }
+        made.apply()
+        yield made
+
+
+def rename_in_specs(made: Stack, old: str, new: str) -> None:
+    made.domains[new] = made.domains.pop(old)
+    made.specs.setdefault("moved", []).append({"from": f"domain.{old}", "to": f"domain.{new}"})
+
+
+def test_a_renamed_domain_keeps_what_is_its_own(made: Stack) -> None:
+    assert made.host is not None
+    host = made.host
+    old, new = f"{made.tag}-old", f"{made.tag}-new"
+    with connection(host) as conn:
+        domain = conn.lookupByName(old)
+        domain.create()
+        variables = document(domain, 0).findtext("os/nvram")
+        rename_in_specs(made, old, new)
+        refused = made.apply(code=1)
+        assert f"domain.{old} is running" in refused.err
+        domain.destroy()
+        redefine = libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE
+        domain.snapshotCreateXML(
+            "<domainsnapshot><name>kept</name><state>shutoff</state>"
+            f"<creationTime>1</creationTime>{domain.XMLDesc(2)}</domainsnapshot>",
+            redefine,
+        )
+        host.run(["sh", "-c", f"printf mark | dd of={variables} conv=notrunc bs=1 seek=64"])
+        content = host.run(["sha256sum", variables]).stdout
+        uuid, before = domain.UUIDString(), canonical(document(domain), "name", "os")
+        made.domains[new]["description"] = "renamed"
+        planned = made.plan()
+        assert f"~ domain.{old} -> domain.{new}" in planned.out
+        shown = json.loads(made.run("plan", "--format", "json").out)
+        moved = {row["address"]: row.get("previous_address") for row in shown["resource_changes"]}
+        assert moved[f"local:domain.{new}"] == f"local:domain.{old}"
+        made.apply()
+        made.in_sync()
+        with pytest.raises(libvirt.libvirtError, match="not found"):
+            conn.lookupByName(old)
+        domain = conn.lookupByName(new)
+        after = document(domain)
+        description = after.find("description")
+        assert description is not None
+        after.remove(description)
+        assert canonical(after, "name", "os") == before
+        assert (domain.UUIDString(), domain.autostart()) == (uuid, 1)
+        assert domain.snapshotListNames() == ["kept"]
+        assert document(domain).findtext("os/nvram") == variables
+        assert host.run(["sha256sum", variables]).stdout == content
+        domain.snapshotLookupByName("kept").delete(libvirt.VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY)
+        del made.specs["moved"]
+        made.in_sync()
+        _cut(made, conn, new)
+
+
+def _cut(made: Stack, conn: libvirt.virConnect, old: str) -> None:
+    """A run that is cut right after the rename: it is ours under either name, and finished."""
+    new = f"{made.tag}-newest"
+    macs = [mac.get("address") for mac in document(conn.lookupByName(old)).iterfind(".//mac")]
+    rename_in_specs(made, old, new)
+    made.domains[new]["interfaces"] = {"eth1": made.tag}
+    host = open_host(LOCAL, conn.getURI())
+    for _ in range(2):
+        host.perform(Verb.RENAME, Address(LOCAL, Kind.DOMAIN, old), {"name": new})
+    host.close()
+    made.settle()
+    nics = list(document(conn.lookupByName(new)).iterfind(".//mac"))
+    assert [mac.get("address") for mac in nics] == macs[1:]
+    assert "Orphans" not in made.plan().out
+    del made.specs["moved"]
+    made.in_sync()
