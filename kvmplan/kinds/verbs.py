@@ -36,7 +36,8 @@ class Verb(StrEnum):
     SET_AUTOSTART = "set-autostart"
     """Network, pool, domain: ``on``."""
     BUILD = "build"
-    """Pool: make its directory; ``format``: its file system, partition table or volume group."""
+    """Pool: make its directory; ``format``: its file system, partition table or volume
+    group; ``again``: which may be there from a run that was cut."""
     REFRESH = "refresh"
     """Pool: read its volumes again."""
     SET_VCPUS = "set-vcpus"
