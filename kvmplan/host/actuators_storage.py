@@ -9,8 +9,12 @@ from kvmplan.kinds.verbs import Verb
 
 
 @verb(Verb.BUILD)
-def build(target: Target, *, format: bool = False) -> None:
-    """Make a pool's directory; there already is as good. Format its devices, if they are empty."""
+def build(target: Target, *, format: bool = False, again: bool = False) -> None:
+    """Make a pool's directory; there already is as good. Format its devices, if they are empty.
+
+    `again`: a run that was cut may have done it, so formatted already is as good. What was put
+    there by others is never written over; the pool does not start from it then.
+    """
     pool = target.find()
     if not format:
         pool.build(libvirt.VIR_STORAGE_POOL_BUILD_NEW)
@@ -18,6 +22,8 @@ def build(target: Target, *, format: bool = False) -> None:
     try:
         pool.build(libvirt.VIR_STORAGE_POOL_BUILD_NO_OVERWRITE)
     except libvirt.libvirtError as error:
+        if again and code_of(error) == libvirt.VIR_ERR_STORAGE_POOL_BUILT:
+            return
         # ZFS knows no such flag, and refuses by itself what is in use.
         if code_of(error) != libvirt.VIR_ERR_INVALID_ARG:
             raise

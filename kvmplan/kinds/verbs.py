@@ -38,7 +38,8 @@ class Verb(StrEnum):
     RENAME = "rename"
     """Domain that is off: ``name``. UEFI variables stay where they are, and are named there."""
     BUILD = "build"
-    """Pool: make its directory; ``format``: its file system, partition table or volume group."""
+    """Pool: make its directory; ``format``: its file system, partition table or volume
+    group; ``again``: which may be there from a run that was cut."""
     REFRESH = "refresh"
     """Pool: read its volumes again."""
     SET_VCPUS = "set-vcpus"

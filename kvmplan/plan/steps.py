@@ -65,14 +65,16 @@ def creation(intent: Intent) -> Iterator[Draft]:
         yield Draft(Verb.SET_AUTOSTART, address, (("autostart",),), {"on": True})
 
 
-def _building(intent: Intent) -> Iterator[Draft]:
+def _building(intent: Intent, **again: bool) -> Iterator[Draft]:
     """A pool's directory is made, or its devices are formatted."""
     build = getattr(intent.resource.model, "build", None)
     if intent.address.kind is not Kind.POOL or not builds(intent.tree, build):
         return
     formats = pool_type(intent.tree.get("type")).build is Build.FORMAT
     impact = Impact.DATA_LOSS if formats else Impact.CREATE
-    yield Draft(Verb.BUILD, intent.address, (), {"format": True} if formats else {}, impact)
+    yield Draft(
+        Verb.BUILD, intent.address, (), {"format": True, **again} if formats else {}, impact
+    )
 
 
 def _new_volume(intent: Intent, fields: tuple[Path, ...]) -> Iterator[Draft]:
@@ -120,7 +122,7 @@ def update(intent: Intent, changes: Iterable[FieldChange], disk: DiskUse | None)
         yield Draft(Verb.DEFINE, intent.address)
     starts = any(change.verb is Verb.START for change in acting)
     if starts and intent.unfinished:
-        yield from _building(intent)
+        yield from _building(intent, again=True)
     runtime = [change for change in acting if _is_runtime(intent, change)]
     yield from _live(intent, [change for change in acting if change not in runtime], disk)
     for change in sorted(runtime, key=lambda change: change.name):
