@@ -56,6 +56,7 @@ class _Stored(_Shape):
     stack: _Stack
     resources: list[_Row]
     sources: list[str]
+    moved: dict[str, list[str]]
 
 
 class Unsavable(Exception):
