@@ -54,7 +54,8 @@ def test_every_call_to_libvirt_is_on_the_page_of_rights() -> None:
 def test_the_page_of_rights_and_the_rules_name_the_same() -> None:
     page = (ROOT / "docs" / "least-privilege.md").read_text(encoding="utf-8")
     rules = (ROOT / "docs" / "polkit" / "50-kvmplan.rules").read_text(encoding="utf-8")
-    pattern = r"(?:connect|domain|interface|network|network-port|node-device|storage-pool|storage-vol|secret)\.[a-z-]+"
+    kinds = "connect|domain|interface|network(?:-port)?|node-device|secret|storage-(?:pool|vol)"
+    pattern = rf"(?:{kinds})\.[a-z-]+"
     named = set(re.findall(f"`({pattern})`", page)) | {
         f"network-port.{right}" for right in re.findall(r"`\.([a-z]+)`", page)
     }
