@@ -31,6 +31,10 @@ class Verb(StrEnum):
     """Domain: ``timeout`` seconds, ``force``: ask agent or ACPI, wait, power off where forced."""
     AWAIT = "await"
     """Domain: ``timeout`` seconds, ``agent``: running after a start, and its agent answers."""
+    WAIT_FOR = "wait-for"
+    """Domain: ``what`` (address, agent, tcp, cloud-init), ``port`` of tcp, ``timeout`` seconds: one
+    look; `NotReady` if it is not so yet. ``old``: leases from before its start, which do not
+    count."""
     RESUME = "resume"
     """Domain: resume what was paused."""
     SET_AUTOSTART = "set-autostart"

@@ -43,6 +43,7 @@ from kvmplan.plan.moves import follow, report_both
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.outages import outage_notes, outage_steps, plan_outages
 from kvmplan.plan.prune import implausible, wants_prune
+from kvmplan.plan.readiness import wait_notes, waits_after
 from kvmplan.plan.references import found as live_references
 from kvmplan.plan.references import wanted
 from kvmplan.plan.restarts import plan_restarts, restart_notes
@@ -191,6 +192,7 @@ class Planner:
         drafts = list(self._steps(draft, users))
         # A pool that is formatted at its birth is more than created.
         built = [step.impact for step in drafts if step.verb is Verb.BUILD]
+        drafts += waits_after(drafts, intent)
         resource = self._desired.resources.get(address)
         secrets = secret_paths(intent.model, intent.tree) if intent else ()
         return Change(
@@ -206,7 +208,7 @@ class Planner:
             steps=tuple(_unnumbered(step) for step in drafts),
             precondition=self._precondition(draft),
             source=resource.place if resource else None,
-            notes=(*draft.compared.notes, *self._notes(draft, users)),
+            notes=(*draft.compared.notes, *self._notes(draft, users), *wait_notes(drafts)),
             pending=draft.pending,
             previous=self._former(draft),
         )

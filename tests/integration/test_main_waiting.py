@@ -1,0 +1,133 @@
+"""Guests that are waited for: addresses, agents, ports, cloud-init, and what depends on them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import libvirt
+import libvirt_qemu
+import pytest
+
+from tests.integration.support import (
+    Stack,
+    connection,
+    console_of,
+    network,
+    stack,
+    subnet,
+    tiny_domain,
+    wait_until,
+)
+from tests.privatehost import PrivateHost, TinyGuest
+
+pytestmark = [pytest.mark.guest, pytest.mark.xdist_group("guest")]
+
+
+def write_inside(domain: libvirt.virDomain, path: str, text: str) -> None:
+    """Write a file in the guest, by its agent."""
+
+    def ask(command: str, **arguments: Any) -> Any:
+        asked = json.dumps({"execute": command, "arguments": arguments})
+        return json.loads(libvirt_qemu.qemuAgentCommand(domain, asked, 10, 0))["return"]
+
+    handle = ask("guest-file-open", path=path, mode="w")
+    ask("guest-file-write", handle=handle, **{"buf-b64": base64.b64encode(text.encode()).decode()})
+    ask("guest-file-close", handle=handle)
+
+
+def apply_inside(made: Stack, host: PrivateHost, *flags: str) -> Any:
+    """Apply by a process in the host's own network, from which its guests can be reached."""
+    made.write()
+    command = [sys.executable, "-m", "kvmplan", "apply", str(made.path), "--connect", host.uri]
+    root = str(Path(__file__).parents[2])
+    done = host.run(
+        ["env", f"PYTHONPATH={root}", *command, "--auto-approve", *flags], check=False, timeout=180
+    )
+    return done
+
+
+def test_guests_are_waited_for(
+    private_host: PrivateHost, tiny_guest: TinyGuest, tmp_path: Path
+) -> None:
+    with stack(tmp_path, private_host) as made, connection(private_host) as conn:
+        tag = made.tag
+        first, second = f"{tag}a", f"{tag}b"
+
+        def guest(name: str, **more: Any) -> dict[str, Any]:
+            console = tmp_path / f"{name}.console"
+            nic = {"interfaces": {"lan": tag}}
+            return tiny_domain(tiny_guest, name, console, **nic, **more)
+
+        made.specs |= {
+            "networks": {tag: network(subnet())},
+            "domains": {
+                first: guest(first, wait_for={"address": "2m", "agent": "2m", "tcp": 80}),
+                second: guest(
+                    second, wait_for={"cloud_init": "5s"}, depends_on=[f"domain.{first}"]
+                ),
+            },
+        }
+        planned = made.plan()
+        assert "waits for an address (up to 2m), its agent (up to 2m), port 80" in " ".join(
+            planned.out.split()
+        )
+        done = apply_inside(made, private_host)
+        assert done.returncode == 6, done
+        lines = done.stdout.splitlines()
+        told = [line.split()[:2] for line in lines if line.startswith(("ok", "ready", "UNREADY"))]
+        assert told == [
+            ["ok", f"network.{tag}"],
+            ["ok", f"domain.{first}"],
+            *[["ready", f"domain.{first}"]] * 3,
+            ["ok", f"domain.{second}"],
+            ["UNREADY", f"domain.{second}:"],
+        ]
+        assert "within 5s of its start [KVP611]" in done.stdout
+        assert "        | " in done.stdout or "its console is silent so far" in done.stdout
+        assert f"waiting domain.{first}: port 80, up to 5m" in done.stderr
+        assert lines[-1] == "Apply complete! Resources: 3 added, 0 changed, 0 destroyed."
+
+        made.in_sync()  # a wait is no change, and not waited for again
+        made.domains[second]["wait_for"] = {"cloud_init": "1m"}
+        domain = conn.lookupByName(second)
+        console_of(tmp_path, second).wait_ready()
+        wait_until(lambda: _answers(domain), "the agent answers")
+        writer = threading.Timer(2, _finish_cloud_init, (domain,))
+        writer.start()
+        try:
+            waited = made.apply("--wait")
+        finally:
+            writer.join()
+        assert f"ready   domain.{second}" in waited.out, waited
+        assert waited.last == "Apply complete! Resources: 0 added, 0 changed, 0 destroyed."
+
+        _write_result(domain, {"v1": {"errors": ["runcmd: exit 1"]}})
+        events = made.apply("--wait", "--json", code=6).events
+        (problem,) = [event for event in events if event["type"] == "diagnostic"]
+        assert "finished with errors: runcmd: exit 1" in problem["diagnostic"]["summary"]
+        assert any("KP-READY" in line for line in problem["console"]), problem
+        assert events[-1]["unready"] == [f"local:domain.{second}"]
+
+
+def _answers(domain: libvirt.virDomain) -> bool:
+    try:
+        domain.getTime()
+    except libvirt.libvirtError:
+        return False
+    return True
+
+
+def _finish_cloud_init(domain: libvirt.virDomain) -> None:
+    _write_result(domain, {"v1": {"datasource": "DataSourceNoCloud", "errors": []}})
+
+
+def _write_result(domain: libvirt.virDomain, result: dict[str, Any]) -> None:
+    asked = {"execute": "guest-exec", "arguments": {"path": "/bin/mkdir"}}
+    asked["arguments"] |= {"arg": ["-p", "/run/cloud-init"]}
+    libvirt_qemu.qemuAgentCommand(domain, json.dumps(asked), 10, 0)
+    write_inside(domain, "/run/cloud-init/result.json", json.dumps(result))
