@@ -13,6 +13,7 @@ from kvmplan.spec.desired import Desired, LoadOptions, Stack
 from kvmplan.spec.expand import Expander
 from kvmplan.spec.files import find, read_mapping, shown
 from kvmplan.spec.moved import Moves
+from kvmplan.spec.leases import write_leases
 from kvmplan.spec.names import Names
 from kvmplan.spec.node import Entry, Node
 from kvmplan.spec.render import Renderer, Unrendered
@@ -54,6 +55,8 @@ def load_stack(
     several, whole = bool(hosts and len(hosts) > 1), not report.has_errors
     moves = Moves(resolver.resources, report, several_hosts=several, whole=whole)
     moved = moves.read(documents, renderer, {"var": values})
+    if stack is not None:
+        write_leases(resolver.resources, stack.uid, report)
     if stack is None or (report.has_errors and not options.keep_going):
         return None, report
     sources = (*map(shown, layout.files), *variables.sources)

@@ -56,19 +56,25 @@ def test_guests_are_waited_for(
 ) -> None:
     with stack(tmp_path, private_host) as made, connection(private_host) as conn:
         tag = made.tag
-        first, second = f"{tag}a", f"{tag}b"
+        first, second, prefix = f"{tag}a", f"{tag}b", subnet()
 
         def guest(name: str, **more: Any) -> dict[str, Any]:
             console = tmp_path / f"{name}.console"
-            nic = {"interfaces": {"lan": tag}}
-            return tiny_domain(tiny_guest, name, console, **nic, **more)
+            return tiny_domain(tiny_guest, name, console, **more)
 
         made.specs |= {
-            "networks": {tag: network(subnet())},
+            "networks": {tag: network(prefix)},
             "domains": {
-                first: guest(first, wait_for={"address": "2m", "agent": "2m", "tcp": 80}),
+                first: guest(
+                    first,
+                    interfaces={"lan": {"network": tag, "ip": f"{prefix}.10"}},
+                    wait_for={"address": "2m", "agent": "2m", "tcp": 80},
+                ),
                 second: guest(
-                    second, wait_for={"cloud_init": "5s"}, depends_on=[f"domain.{first}"]
+                    second,
+                    interfaces={"lan": tag},
+                    wait_for={"cloud_init": "5s"},
+                    depends_on=[f"domain.{first}"],
                 ),
             },
         }
@@ -92,8 +98,15 @@ def test_guests_are_waited_for(
         assert f"waiting domain.{first}: port 80, up to 5m" in done.stderr
         assert lines[-1] == "Apply complete! Resources: 3 added, 0 changed, 0 destroyed."
 
+        leases = conn.networkLookupByName(tag).DHCPLeases()
+        assert (f"{prefix}.10", first) in {(it["ipaddr"], it["hostname"]) for it in leases}
+
         made.in_sync()  # a wait is no change, and not waited for again
         made.domains[second]["wait_for"] = {"cloud_init": "1m"}
+        made.domains[second]["interfaces"] = {"lan": {"network": tag, "ip": f"{prefix}.11"}}
+        planned = made.settle()
+        assert f"~ network.{tag}" in planned.out
+        assert f"~ domain.{second}" not in planned.out
         domain = conn.lookupByName(second)
         console_of(tmp_path, second).wait_ready()
         wait_until(lambda: _answers(domain), "the agent answers")
