@@ -126,7 +126,10 @@ def _told_by_agent(domain: Any, macs: set[str]) -> Iterator[GuestAddress]:
 
 
 def _is_reachable(text: str) -> bool:
-    address = ipaddress.ip_address(text)
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False  # an agent says whatever a guest makes it say
     return not (address.is_loopback or address.is_link_local or address.is_unspecified)
 
 

@@ -17,6 +17,7 @@ from tests.integration.support import (
     Stack,
     connection,
     console_of,
+    kvmplan,
     network,
     stack,
     subnet,
@@ -119,12 +120,55 @@ def test_guests_are_waited_for(
         assert f"ready   domain.{second}" in waited.out, waited
         assert waited.last == "Apply complete! Resources: 0 added, 0 changed, 0 destroyed."
 
+        _check_outputs(made, first, second, prefix)
+
         _write_result(domain, {"v1": {"errors": ["runcmd: exit 1"]}})
         events = made.apply("--wait", "--json", code=6).events
         (problem,) = [event for event in events if event["type"] == "diagnostic"]
         assert "finished with errors: runcmd: exit 1" in problem["diagnostic"]["summary"]
         assert any("KP-READY" in line for line in problem["console"]), problem
         assert events[-1]["unready"] == [f"local:domain.{second}"]
+
+
+def _check_outputs(made: Stack, first: str, second: str, prefix: str) -> None:
+    """What the stack tells of two running guests, and in other tools' formats."""
+    made.specs["outputs"] = {
+        "url": f"http://{{{{ domain.{first}.address }}}}/",
+        "all": {
+            "value": {
+                "ips": f"{{{{ domain.{second}.addresses }}}}",
+                "mac": f"{{{{ domain.{first}.interfaces.lan.mac }}}}",
+                "lan": f"{{{{ network.{made.tag}.address }}}}",
+                "vnc": f"{{{{ domain.{first}.graphics | length }}}}",
+            },
+            "description": "facts",
+        },
+    }
+    made.write()
+
+    def output(*flags: str) -> Any:
+        assert made.host is not None
+        return kvmplan("output", *flags, "--specs", made.path, "--connect", made.host.uri)
+
+    told = json.loads(output("--json").out)
+    assert told["url"]["value"] == f"http://{prefix}.10/"
+    everything = told["all"]["value"]
+    # The guest has its lease from before, until it asks again.
+    assert [ip.rpartition(".")[0] for ip in everything["ips"]] == [prefix] * len(everything["ips"])
+    assert (everything["lan"], everything["vnc"]) == (f"{prefix}.1", 0)
+    assert everything["mac"].startswith("52:54:00:")
+    assert output("url", "--raw").out == f"http://{prefix}.10/"
+    hosts = output("--format", "hosts").out.splitlines()
+    assert hosts[0] == f"{prefix}.10\t{first}"
+    assert len(hosts) == 2
+
+    made.specs["outputs"]["bad"] = f"{{{{ domain.{first}.adress }}}}"
+    made.write()
+    wrong = output()
+    assert wrong.code == 1
+    assert f'url = "http://{prefix}.10/"' in wrong.out
+    assert "did you mean 'address'?" in wrong.err, wrong
+    del made.specs["outputs"]
 
 
 def _answers(domain: libvirt.virDomain) -> bool:
