@@ -23,12 +23,13 @@ from kvmplan.mapping.markers import (
     Ref,
     Runtime,
     Same,
+    Secret,
     Through,
     Xml,
 )
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.strategy import Situation, born, data_loss, live, when
-from kvmplan.mapping.types import HostPath, Size, VolumeName
+from kvmplan.mapping.types import HostPath, OpenText, Size, VolumeName
 
 BORN = On(born())
 GRAIN = 1024
@@ -109,7 +110,7 @@ class Encryption(Mapped):
 class Volume(Mapped):
     """A storage volume."""
 
-    exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("backing", "clone"),)
+    exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("backing", "clone", "content"),)
     capacity: Annotated[
         Size | None,
         Field(gt=0),
@@ -143,3 +144,5 @@ class Volume(Mapped):
     """The base that it is an overlay of."""
     clone: Annotated[VolumeName | None, Runtime("clone"), Ref("volume"), BORN] = None
     """The volume that it is a full copy of: ``POOL/NAME``."""
+    content: Annotated[OpenText | None, Runtime("content"), Secret(), BORN] = None
+    """What it holds, as text (UTF-8). Its format is raw then."""

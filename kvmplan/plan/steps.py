@@ -78,15 +78,19 @@ def _building(intent: Intent, **again: bool) -> Iterator[Draft]:
 
 
 def _new_volume(intent: Intent, fields: tuple[Path, ...]) -> Iterator[Draft]:
-    clone = intent.tree.get("clone")
-    if clone is None:
-        yield Draft(Verb.CREATE_VOLUME, intent.address, fields, impact=Impact.CREATE)
-        return
-    yield Draft(Verb.CLONE_VOLUME, intent.address, fields, {"source": clone}, impact=Impact.CREATE)
-    capacity = intent.tree.get("capacity")
-    if capacity is not None:
+    """Created, or made from another one; filled; then grown to what is wanted."""
+    address, tree = intent.address, intent.tree
+    clone, content = tree.get("clone"), tree.get("content")
+    if clone is not None:
+        yield Draft(Verb.CLONE_VOLUME, address, fields, {"source": clone}, impact=Impact.CREATE)
+    else:
+        yield Draft(Verb.CREATE_VOLUME, address, fields, impact=Impact.CREATE)
+    if content is not None:
+        yield Draft(Verb.UPLOAD, address, (("content",),), impact=Impact.CREATE)
+    capacity = tree.get("capacity")
+    if capacity is not None and not (clone is None and content is None):
         arguments = {"bytes": capacity, "shrink": False}
-        yield Draft(Verb.RESIZE_VOLUME, intent.address, (("capacity",),), arguments, Impact.CREATE)
+        yield Draft(Verb.RESIZE_VOLUME, address, (("capacity",),), arguments, Impact.CREATE)
 
 
 def deletion(
