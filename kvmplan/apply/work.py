@@ -65,6 +65,11 @@ class Task:
         return self.intent
 
     @property
+    def is_filled(self) -> bool:
+        """Whether the new volume gets bytes from here: until it has them, it is not made."""
+        return self.content is not None and self.content.data is not None
+
+    @property
     def creates(self) -> bool:
         """Whether the change makes a new object."""
         return self.change.action in (Action.CREATE, Action.REPLACE)
@@ -138,7 +143,7 @@ class Worker:
         if step.address.kind is Kind.VOLUME:
             self._site.forget(step.address.name)
         if step.verb in CREATING and task.creates:
-            task.made = task.content is None or step.verb is Verb.UPLOAD
+            task.made = not task.is_filled or step.verb is Verb.UPLOAD
         if step.verb in REMOVING:
             task.removed = True
         task.fresh = None
@@ -227,7 +232,10 @@ class Worker:
     def _new_volume(self, task: Task, step: Step) -> None:
         tree = task.wanted.tree if task.content is None else task.content.birth(task.wanted.tree)
         root = documents.new_document(self._site, task.wanted, tree)
-        self._perform(step.verb, step.address, {"xml": serialise(root), **step.arguments})
+        arguments = dict(step.arguments)
+        if arguments.pop("host_path", None) is not None and task.content is not None:
+            arguments["source"] = task.content.volume
+        self._perform(step.verb, step.address, {"xml": serialise(root), **arguments})
 
     # ------------------------------------------------------------------ members
 

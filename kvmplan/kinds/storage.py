@@ -8,6 +8,7 @@ from typing import Any
 from kvmplan.kinds.contradiction import Contradiction
 from kvmplan.kinds.pool import Pool, PoolSource
 from kvmplan.kinds.pooltypes import POOL_TYPES, Build, pool_type
+from kvmplan.kinds.source import Source
 from kvmplan.kinds.volume import Volume
 from kvmplan.mapping.types import SecretText, format_size
 
@@ -46,6 +47,10 @@ def volume_contradictions(volume: Volume) -> Iterator[Contradiction]:
         summary = f"volumes of format {volume.format} cannot be encrypted"
         yield Contradiction(("encryption",), summary, f"use {' or '.join(ENCRYPTED)}")
     yield from _content(volume)
+    yield from _source(volume.source)
+    if volume.encryption is not None and (volume.content or volume.source) is not None:
+        summary = "what is uploaded replaces all that an encrypted volume begins with"
+        yield Contradiction(("encryption",), summary, "leave it out")
 
 
 def _content(volume: Volume) -> Iterator[Contradiction]:
@@ -58,9 +63,16 @@ def _content(volume: Volume) -> Iterator[Contradiction]:
     size = len((text.reveal() if isinstance(text, SecretText) else text).encode())
     if volume.capacity is not None and volume.capacity < size:
         yield Contradiction(("capacity",), f"its content has {size} bytes", "make it larger")
-    if volume.encryption is not None:
-        summary = "what is uploaded replaces all that an encrypted volume begins with"
-        yield Contradiction(("encryption",), summary, "leave it out")
+
+
+def _source(source: Source | None) -> Iterator[Contradiction]:
+    if source is None:
+        return
+    if source.host_path is None and source.url is None and source.file is None:
+        yield Contradiction(("source",), "it says not where the image is", "give it a url or file")
+    if source.host_path is not None and source.checksum is not None:
+        summary = "an image that stays on the host is not read here, so nothing can be checked"
+        yield Contradiction(("source", "checksum"), summary, "leave it out, or use file or url")
 
 
 def in_pool(volume: Volume, type_: str) -> Iterator[Contradiction]:
@@ -95,7 +107,7 @@ def at_birth(volume: Volume, type_: str) -> Iterator[Contradiction]:
     elif format_ in kind.formats and format_ not in kind.makes:
         summary = f"libvirt cannot make volumes of format {format_}"
         yield Contradiction(("format",), summary, f"use one of: {', '.join(kind.makes)}")
-    origins = (volume.backing, volume.clone, volume.content)
+    origins = (volume.backing, volume.clone, volume.source, volume.content)
     if volume.capacity is None and all(origin is None for origin in origins):
         yield Contradiction((), "a new volume needs its capacity", "write capacity: 20GiB")
 

@@ -15,6 +15,7 @@ from pydantic import Field
 from kvmplan.kinds.context import host_context
 from kvmplan.kinds.pool import Permissions, unchanging
 from kvmplan.kinds.secretref import secret_reference
+from kvmplan.kinds.source import Source
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.markers import (
     Group,
@@ -110,7 +111,7 @@ class Encryption(Mapped):
 class Volume(Mapped):
     """A storage volume."""
 
-    exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("backing", "clone", "content"),)
+    exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("backing", "clone", "source", "content"),)
     capacity: Annotated[
         Size | None,
         Field(gt=0),
@@ -144,5 +145,7 @@ class Volume(Mapped):
     """The base that it is an overlay of."""
     clone: Annotated[VolumeName | None, Runtime("clone"), Ref("volume"), BORN] = None
     """The volume that it is a full copy of: ``POOL/NAME``."""
+    source: Annotated[Source | None, Group("."), BORN] = None
+    """The image that it is made from, then grown to its capacity."""
     content: Annotated[OpenText | None, Runtime("content"), Secret(), BORN] = None
     """What it holds, as text (UTF-8). Its format is raw then."""

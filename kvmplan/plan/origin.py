@@ -17,6 +17,7 @@ def origin_of(tree: Tree) -> dict[str, Any]:
         "format": tree.get("format"),
         "backing": backing.get("volume") or backing.get("path"),
         "clone": tree.get("clone"),
+        "source": dict(tree["source"]) if tree.get("source") else None,
         "content": _digest(content) if isinstance(content, str) else None,
     }
     return {name: value for name, value in born.items() if value is not None}
@@ -29,11 +30,13 @@ def origin_facts(born: Tree | None, wanted: Tree) -> dict[str, Any]:
         born: what its claim remembers; None: it is not claimed, and taken to be as wanted.
         wanted: the fields that it shall have.
     """
-    content = wanted.get("content")
+    content, source = wanted.get("content"), (wanted if born is None else born).get("source")
+    found = {f"source.{name}": value for name, value in (source or {}).items()}
     if born is None:
-        return {"clone": wanted.get("clone"), "content": content}
+        return {**found, "clone": wanted.get("clone"), "content": content}
     same = not isinstance(content, str) or born.get("content") == _digest(content)
-    return {"clone": born.get("clone"), "content": content if same else born.get("content")}
+    found["content"] = content if same else born.get("content")
+    return {**found, "clone": born.get("clone")}
 
 
 def _digest(text: str) -> str:

@@ -80,15 +80,16 @@ def _building(intent: Intent, **again: bool) -> Iterator[Draft]:
 def _new_volume(intent: Intent, fields: tuple[Path, ...]) -> Iterator[Draft]:
     """Created, or made from another one; filled; then grown to what is wanted."""
     address, tree = intent.address, intent.tree
-    clone, content = tree.get("clone"), tree.get("content")
-    if clone is not None:
-        yield Draft(Verb.CLONE_VOLUME, address, fields, {"source": clone}, impact=Impact.CREATE)
-    else:
-        yield Draft(Verb.CREATE_VOLUME, address, fields, impact=Impact.CREATE)
-    if content is not None:
-        yield Draft(Verb.UPLOAD, address, (("content",),), impact=Impact.CREATE)
+    source = tree.get("source") or {}
+    copied = {"source": tree.get("clone"), "host_path": source.get("host_path")}
+    copied = {name: value for name, value in copied.items() if value is not None}
+    filled = next((name for name in ("content", "source") if tree.get(name) is not None), None)
+    verb = Verb.CLONE_VOLUME if copied else Verb.CREATE_VOLUME
+    yield Draft(verb, address, fields, copied, impact=Impact.CREATE)
+    if filled and not copied:
+        yield Draft(Verb.UPLOAD, address, ((filled,),), impact=Impact.CREATE)
     capacity = tree.get("capacity")
-    if capacity is not None and not (clone is None and content is None):
+    if capacity is not None and (copied or filled):
         arguments = {"bytes": capacity, "shrink": False}
         yield Draft(Verb.RESIZE_VOLUME, address, (("capacity",),), arguments, Impact.CREATE)
 

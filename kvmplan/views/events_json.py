@@ -157,7 +157,7 @@ class EventStream:
 
     def _progress(self, event: Progress) -> None:
         action = self._actions.get(event.address, Action.UPDATE)
-        hook = {
+        hook: dict[str, Any] = {
             "resource": resource_json(event.address),
             "action": action.value,
             "elapsed_seconds": round(event.seconds, 3),
@@ -165,6 +165,14 @@ class EventStream:
             "done": event.done,
             "total": event.total,
         }
+        if event.transfer is not None:
+            left = event.transfer.seconds_left
+            hook["transfer"] = {
+                "bytes": event.transfer.done,
+                "total_bytes": event.transfer.total,
+                "bytes_per_second": round(event.transfer.rate),
+                "seconds_left": None if left is None else round(left, 1),
+            }
         said = f"{event.address}: still at it after {event.seconds:.0f} s"
         self._write("info", said, "apply_progress", hook=hook)
 
