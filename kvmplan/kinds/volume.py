@@ -33,6 +33,8 @@ from kvmplan.mapping.strategy import Situation, born, data_loss, live, when
 from kvmplan.mapping.types import HostPath, OpenText, Size, VolumeName
 
 BORN = On(born())
+SHORT = ("size", "pool", "backing", "clone", "source")
+"""Fields of a disk that make it a volume of its own: `kvmplan.spec.shortdisks`."""
 GRAIN = 1024
 """qcow2 capacities are rounded up to whole KiB at creation (and to 512 bytes at a resize)."""
 

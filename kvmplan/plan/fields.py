@@ -73,7 +73,9 @@ def compare(intent: Intent, facts: Any, running: Tree | None) -> Compared:
 def _hidden(intent: Intent, path: Path) -> bool:
     """Whether the host did not let us see the live value: it is not compared."""
     seen = intent.record is None or intent.record.secure
-    return not seen and any(link.secret for link in chain(intent.model, path))
+    links = chain(intent.model, path)
+    in_document = not isinstance(links[-1].place, Runtime)
+    return not seen and in_document and any(link.secret for link in links)
 
 
 def running_tree(intent: Intent) -> Tree | None:

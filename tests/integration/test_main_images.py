@@ -14,8 +14,9 @@ from pathlib import Path
 import libvirt
 import pytest
 
+from kvmplan.host import streams
 from kvmplan.images import web
-from tests.integration.support import SecretRef, connection, kvmplan, stack
+from tests.integration.support import SecretRef, connection, idle_domain, kvmplan, stack
 from tests.privatehost import PrivateHost
 from tests.webserver import WebServer, web_server
 
@@ -209,3 +210,80 @@ def test_bad_images_leave_nothing_behind(
         address = f"volume.{pool}/kept"
         it.apply("--replace", address, "--allow-data-loss", address, code=5)
         assert (tmp_path / "pool" / "kept").read_text() == "kept\n"
+
+
+def test_a_full_pool_and_a_cut_upload(
+    private_host: PrivateHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither leaves half an image that could pass for a whole one."""
+    image = tmp_path / "image.qcow2"
+    data = qcow2(image, "64M", filled=40_000_000)
+    device_file, target = tmp_path / "device", tmp_path / "mounted"
+    with device_file.open("wb") as file:
+        file.truncate(24 << 20)
+    target.mkdir()
+    subprocess.run(["mkfs.ext4", "-q", device_file], check=True)
+    device = private_host.run(["losetup", "--find", "--show", str(device_file)]).stdout.strip()
+    try:
+        with stack(tmp_path, private_host) as it, connection(private_host) as live:
+            small, large = f"{it.tag}-small", f"{it.tag}-large"
+            source = {"devices": [device], "format": "ext4"}
+            it.specs["pools"] = {
+                small: {"type": "fs", "path": str(target), "source": source, "build": False},
+                large: {"path": str(tmp_path / "pool")},
+            }
+            it.specs["volumes"] = {f"{small}/image": {"source": {"file": "image.qcow2"}}}
+            full = it.apply(code=5)
+            assert "No space left on device" in full.out, str(full)
+            assert [path.name for path in target.iterdir()] in ([], ["lost+found"])
+            # Cut between two messages, as a kill would: the volume is there, and torn.
+            it.specs["volumes"] = {f"{large}/image": {"source": {"file": "image.qcow2"}}}
+            with monkeypatch.context() as cut:
+                sent = iter(range(3))
+                cut.setattr(streams, "_send_all", lambda stream, chunk: next(sent))
+                it.env["KVMPLAN_TRACEBACK"] = ""
+                it.apply(code=5)
+            assert path_of(live, large, "image").stat().st_size < len(data)
+            torn = it.plan()
+            assert "replace" in torn.out
+            it.settle()
+            assert path_of(live, large, "image").read_bytes() == data
+    finally:
+        private_host.run(["umount", str(target)], check=False)
+        private_host.run(["losetup", "-d", device])
+
+
+def test_short_disks(private_host: PrivateHost, tmp_path: Path) -> None:
+    """They make volumes; a disk that goes leaves its volume behind as an orphan."""
+    qcow2(tmp_path / "image.qcow2")
+    with stack(tmp_path, private_host) as it, connection(private_host) as live:
+        pool, name = it.tag, f"{it.tag}-web"
+        it.specs["pools"] = {pool: {"path": str(tmp_path / "pool"), "autostart": False}}
+        disks = {
+            "vda": {"size": "16MiB", "pool": pool, "source": {"file": "image.qcow2"}},
+            "vdb": {"size": "1MiB", "pool": pool, "format": "raw"},
+            "vdc": {"pool": pool, "backing": f"{pool}/{name}-vda.qcow2"},
+        }
+        it.specs["domains"] = {name: idle_domain(disks=disks)}
+        it.settle()
+        document = live.lookupByName(name).XMLDesc(0)
+        for file in (f"{name}-vda.qcow2", f"{name}-vdb.raw", f"{name}-vdc.qcow2"):
+            assert str(path_of(live, pool, file)) in document
+        counted = it.run("status")
+        assert f"volume.{pool}/{name}-vda.qcow2" in counted.out
+        assert "base of 1 guest" in counted.out, str(counted)
+        disks["vdb"]["size"] = "2MiB"
+        it.settle()
+        del disks["vdb"]
+        gone = it.plan()
+        assert "to destroy" in gone.last
+        assert "0 to destroy" in gone.last
+        it.apply()
+        assert path_of(live, pool, f"{name}-vdb.raw").stat().st_size == 2 << 20
+        orphan = f"volume.{pool}/{name}-vdb.raw"
+        assert orphan in it.run("orphans").out
+        it.apply("--prune", code=7)
+        it.apply("--prune", "--allow-data-loss", orphan)
+        it.in_sync()
+        it.specs["volumes"] = {}
+        it.destroy("--allow-data-loss", "volume.*")
