@@ -24,7 +24,6 @@ from kvmplan.apply.events import (
     Event,
     GuestNotReady,
     Outcome,
-    Progress,
     StepFinished,
     StepStarted,
     Warned,
@@ -41,10 +40,12 @@ from kvmplan.apply.problems import (
     partly_done,
     unclaimed,
 )
+from kvmplan.apply.pulse import Pulse
 from kvmplan.apply.ready import Readiness
 from kvmplan.apply.schedule import Cause, Schedule, Track, Unit
 from kvmplan.apply.site import Site
-from kvmplan.apply.waits import Waits, waits_for
+from kvmplan.apply.transfers import Transfers
+from kvmplan.apply.waits import Waits
 from kvmplan.apply.work import Task
 from kvmplan.apply.workers import work_off
 from kvmplan.diagnostics import Diagnostic, ExitCode, Failure
@@ -52,6 +53,7 @@ from kvmplan.plan.change import Change
 from kvmplan.plan.identity import head
 
 if TYPE_CHECKING:
+    from kvmplan.images.fetch import Images
     from kvmplan.plan.planner import Planned
 
 HEARTBEAT_SECONDS, JOB_TIMEOUT_SECONDS = 30.0, 300.0
@@ -72,6 +74,7 @@ def apply(
     journal: Journal | None = None,
     heartbeat: float = HEARTBEAT_SECONDS,
     job_timeout: float = JOB_TIMEOUT_SECONDS,
+    images: Images | None = None,
 ) -> ApplyFinished:
     """Carry out a plan.
 
@@ -84,8 +87,9 @@ def apply(
         fail_fast: begin nothing more after a failure.
         stop: begin nothing more once it is set; steps in flight are finished.
         journal: keeps what is touched as it was before; one that cannot be written stops nothing.
-        heartbeat: seconds between two `Progress` events.
+        heartbeat: seconds between two `Progress` events; of transfers there are more.
         job_timeout: seconds that each step waits for jobs of others on its object.
+        images: fetches the images of new volumes; without, none can be had.
 
     Returns:
         What became of every acting resource, in the plan's order.
@@ -95,8 +99,8 @@ def apply(
         Exception: what `emit` raised; nothing was begun after that.
     """
     stop = stop or threading.Event()
-    run = _Run(planned, hosts, locks, emit, fail_fast, stop, journal, job_timeout)
-    return run.run(parallelism, heartbeat)
+    given = (journal, job_timeout, heartbeat, images)
+    return _Run(planned, hosts, locks, emit, fail_fast, stop, *given).run(parallelism)
 
 
 class _Run:
@@ -112,6 +116,8 @@ class _Run:
         stop: threading.Event,
         journal: Journal | None,
         job_timeout: float,
+        heartbeat: float,
+        images: Images | None,
     ) -> None:
         self._plan, self._receiver = planned.plan, emit
         self._journal, self._warned = journal, False
@@ -123,13 +129,15 @@ class _Run:
         self._outcomes: dict[Address, tuple[Outcome, str]] = {}
         self._tasks: dict[Address, Task] = {}
         self._began: dict[Address, float] = {}
-        self._busy: dict[int, tuple[Unit, float]] = {}
-        self._waits = Waits(job_timeout)
+        self._waits, self._heartbeat = Waits(job_timeout), heartbeat
         self._ready = Readiness(self._waits)
+        transfers = Transfers()
+        self._pulse = Pulse(self._waits, transfers, self._emit, self._count, heartbeat)
         self._executions: dict[str, Execution] = {}
         for name, inventory in planned.inventories.items():
             plan = self._plan
-            site = Site(hosts[name], inventory, planned.births, plan.stack_uid)
+            given = (planned.births, plan.stack_uid, images, transfers)
+            site = Site(hosts[name], inventory, *given)
             found = inventory.claims
             book = ClaimBook(site, head(found, plan.stack_uid, plan.stack_name, planned.options))
             book.forget(vanished(inventory, planned.intents, destroy=plan.destroy))
@@ -139,7 +147,7 @@ class _Run:
             lock = locks.get(name)
             self._executions[name] = Execution(site, planned.intents, lock, book, journal)
 
-    def run(self, parallelism: int, heartbeat: float) -> ApplyFinished:
+    def run(self, parallelism: int) -> ApplyFinished:
         """From the first event to the last."""
         self._emit(ApplyStarted(self._plan))
         for name, execution in self._executions.items():
@@ -147,7 +155,7 @@ class _Run:
                 self._open(name, execution)
         try:
             counts = {name: min(parallelism, left) for name, left in self._schedule.hosts.items()}
-            work_off(counts, self._work, self._beat, heartbeat, self._stop)
+            work_off(counts, self._work, self._pulse.look, self._heartbeat, self._stop)
         finally:
             self._left_out(self._schedule.halt(INTERRUPTED))
             unwritten = self._close()
@@ -199,19 +207,18 @@ class _Run:
 
     def _work_off(self, host: str) -> None:
         while (unit := self._schedule.take(host)) is not None:
-            with self._guard:
-                self._busy[unit.id] = (unit, time.monotonic())
-            try:
-                execution = self._executions[host]
-                notes = execution.attend(partial(self._attempt, unit), unit.track.change.address)
-            except Exception as error:
-                self._failed(unit, error)
-            else:
-                if notes is not None:
-                    self._done(unit, notes)
-            finally:
-                with self._guard:
-                    del self._busy[unit.id]
+            with self._pulse.busy(unit):
+                self._work_on(unit, self._executions[host])
+
+    def _work_on(self, unit: Unit, execution: Execution) -> None:
+        address = unit.track.change.address
+        try:
+            notes = execution.attend(partial(self._attempt, unit), address)
+        except Exception as error:
+            self._failed(unit, error)
+        else:
+            if notes is not None:
+                self._done(unit, notes)
 
     def _attempt(self, unit: Unit) -> tuple[str, ...] | None:
         """Carry out one step; None if it was put off, because it has to wait."""
@@ -245,7 +252,7 @@ class _Run:
         if wait is None:
             return False
         if is_new:
-            self._progress(unit, 0.0, wait.what)
+            self._pulse.waiting(unit, wait.what)
         if self._schedule.put_off(unit, wait.again):
             self._left_out([unit.track])
         return True
@@ -355,6 +362,9 @@ class _Run:
 
     # ------------------------------------------------------------------ events
 
+    def _count(self) -> tuple[int, int]:
+        return len(self._outcomes), len(self._plan.acting)
+
     def _emit(self, event: Event) -> None:
         """Tell the receiver; one that breaks ends the run, after what is in flight."""
         with self._emitting:
@@ -378,17 +388,3 @@ class _Run:
             return ()
         self._warned = True
         return (Warned(lost(problem)),)
-
-    def _beat(self) -> None:
-        """Say what has been running or waiting longest."""
-        with self._guard:
-            entries = [(since, unit, "") for unit, since in self._busy.values()]
-        entries += [(wait.since, wait.unit, wait.what) for wait in self._waits.all]
-        if not entries:
-            return
-        since, unit, what = min(entries, key=lambda entry: entry[0])
-        self._progress(unit, time.monotonic() - since, what or waits_for(unit))
-
-    def _progress(self, unit: Unit, seconds: float, waiting: str) -> None:
-        done, total = len(self._outcomes), len(self._plan.acting)
-        self._emit(Progress(unit.track.change.address, seconds, waiting, done, total))

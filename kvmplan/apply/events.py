@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from kvmplan.address import Address
 from kvmplan.apply.port import ConsoleTail
+from kvmplan.apply.transfers import Transfer
 from kvmplan.diagnostics import Diagnostic
 from kvmplan.mapping.impact import Impact
 from kvmplan.plan.change import Action, Change, Plan, Step
@@ -79,13 +80,17 @@ class ChangeSkipped:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What waits longest and for what: a heartbeat in 30 seconds, and when a busy one is met."""
+    """What waits longest and for what: a heartbeat in 30 seconds, and when a busy one is met.
+
+    Of every transfer one in a few seconds; `done` and `total` count resources all the same.
+    """
 
     address: Address
     seconds: float
     waiting: str
     done: int
     total: int
+    transfer: Transfer | None = None
 
 
 @dataclass(frozen=True, slots=True)

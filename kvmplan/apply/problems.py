@@ -7,6 +7,7 @@ from typing import Any
 
 from kvmplan.apply.port import ConnectionLost, HostError, TimedOut
 from kvmplan.diagnostics import Diagnostic, Severity
+from kvmplan.images.errors import ImageError
 from kvmplan.kinds.skeletons import TemplateError
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.types import SecretText
@@ -138,6 +139,8 @@ def _tell(error: Exception) -> tuple[str, str, str | None]:
             return "KVP609", str(error), error.remedy
         case TemplateError():
             return "KVP603", str(error), "correct the template"
+        case ImageError():
+            return error.code, error.summary, error.remedy
         case LookupError() | ValueError():
             return "KVP604", _plain(error), None
         case Invalid():

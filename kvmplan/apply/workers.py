@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 
@@ -15,8 +14,8 @@ one, and a thread that waits for a lock does not wake for what another one was h
 def work_off(
     counts: Mapping[str, int],
     work: Callable[[str], None],
-    beat: Callable[[], None],
-    heartbeat: float,
+    look: Callable[[], None],
+    every: float,
     stop: threading.Event,
 ) -> None:
     """Let so many threads work for each host, and wait for all of them.
@@ -24,8 +23,8 @@ def work_off(
     Args:
         counts: host -> threads.
         work: what each of them does; its exceptions end the waiting.
-        beat: called now and then.
-        heartbeat: seconds between two beats.
+        look: called now and then meanwhile.
+        every: seconds between two looks, where that is not often enough.
         stop: set by Ctrl-C.
     """
     total = sum(counts.values())
@@ -33,15 +32,12 @@ def work_off(
         return
     with ThreadPoolExecutor(total, "kvmplan-apply") as threads:
         jobs = {threads.submit(work, name) for name, count in counts.items() for _ in range(count)}
-        told = time.monotonic()
         while jobs:
             try:
-                done, jobs = wait(jobs, min(heartbeat, SECONDS_WITHOUT_A_LOOK))
+                done, jobs = wait(jobs, min(every, SECONDS_WITHOUT_A_LOOK))
             except KeyboardInterrupt:
                 stop.set()
                 continue
             for job in done:
                 job.result()
-            if time.monotonic() - told >= heartbeat:
-                told = time.monotonic()
-                beat()
+            look()

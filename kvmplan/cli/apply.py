@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kvmplan.apply.port import Lock
     from kvmplan.cli.planfile import SavedPlan
     from kvmplan.cli.session import Session
+    from kvmplan.images.fetch import Images
     from kvmplan.plan.planner import Planned
 
 apply_flags = flags.together(
@@ -240,9 +241,19 @@ def _execute(
             fail_fast=given["fail_fast"],
             stop=interrupted.event,
             journal=journal,
+            images=_images(session),
             job_timeout=given["job_seconds"],
         )
     return interrupted.code or _code(finished)
+
+
+def _images(session: Session) -> Images:
+    """What fetches images: to the user's cache; relative files are the repository's."""
+    from kvmplan.cli.places import images_folder
+    from kvmplan.images.fetch import Images
+    from kvmplan.spec.files import repository
+
+    return Images(images_folder, repository(session.path))
 
 
 def _code(finished: ApplyFinished) -> int:

@@ -29,6 +29,7 @@ COMMANDS = {
     "doctor": ("doctor", "Look at KVM, QEMU and libvirt, and say what to do."),
     "lock": ("lock", "Show who holds which lock."),
     "force-unlock": ("lock", "Remove a lock whose holder is gone."),
+    "cache": ("cache", "List or prune the images that were fetched."),
     "version": ("version", "Print versions."),
 }
 """Command -> module, one line of help."""

@@ -75,6 +75,9 @@ class Verb(StrEnum):
     """Volume: ``xml``."""
     CLONE_VOLUME = "clone-volume"
     """Volume: ``xml``, ``source`` (POOL/NAME)."""
+    UPLOAD = "upload"
+    """Volume: ``data``, a file of this machine by its `Path`, or bytes: what it holds from its
+    beginning on; ``told`` is called with how many bytes of it are done."""
     RESIZE_VOLUME = "resize-volume"
     """Volume: ``bytes``, ``shrink``."""
     RESIZE_DISK = "resize-disk"

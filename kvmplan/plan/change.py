@@ -235,6 +235,8 @@ class Plan:
     unlisted: tuple[Unlisted, ...] = ()
     released: tuple[Released, ...] = ()
     orphans: tuple[Address, ...] = ()
+    bases: Mapping[Address, int] = field(default_factory=dict)
+    """How many guests stand on each volume that overlays and clones are made from."""
     growth: tuple[Growth, ...] = ()
     refusals: tuple[Guarded, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()

@@ -22,6 +22,7 @@ from kvmplan.mapping.impact import Impact, worst
 from kvmplan.mapping.model import secret_paths
 from kvmplan.plan import identity, steps
 from kvmplan.plan.arrange import arrange
+from kvmplan.plan.bases import guests_per_base
 from kvmplan.plan.born import Births
 from kvmplan.plan.busy import busy
 from kvmplan.plan.change import (
@@ -331,6 +332,7 @@ class Planner:
             unlisted=tuple(self._judge.unlisted),
             released=tuple(self._judge.released),
             orphans=tuple(a for a in self._judge.orphans() if a not in changes),
+            bases=guests_per_base(self._desired.resources),
             growth=growth(needs),
             refusals=(
                 *(refusals(scene) if users else ()),

@@ -26,6 +26,7 @@ from kvmplan.apply.events import (
     StepStarted,
     Warned,
 )
+from kvmplan.apply.transfers import Transfer
 from kvmplan.diagnostics import Diagnostic
 from kvmplan.mapping.impact import Impact
 from kvmplan.mapping.secrecy import Scrubber
@@ -188,6 +189,7 @@ class ApplyText:
         time = self._clock().strftime("%H:%M:%SZ")
         address = self._layout.address(event.address)
         waiting = f"waiting={self._secrets.text(event.waiting)} " if event.waiting else ""
+        waiting += transfer_words(event.transfer) if event.transfer is not None else ""
         rest = f"{event.seconds:.0f}s {waiting}done={event.done}/{event.total}"
         emit(self._err, f"{time} still {address} {rest}\n")
 
@@ -222,3 +224,13 @@ def done_words(change: Change, fell_back: Impact | None = None) -> str:
     if change.reason is Reason.ADOPT and not change.fields:
         return "adopted"
     return _UPDATED_WORDS.get(fell_back or change.impact, "updated")
+
+
+def transfer_words(transfer: Transfer) -> str:
+    """How far it is, how fast, and how long it will take: ``120/400MiB 30MiB/s 9s-left ``."""
+    done, total = (None if n is None else n >> 20 for n in (transfer.done, transfer.total))
+    parts = [f"{done}MiB" if total is None else f"{done}/{total}MiB"]
+    parts.append(f"{transfer.rate / 2**20:.0f}MiB/s")
+    left = transfer.seconds_left
+    parts += [] if left is None else [f"{left:.0f}s-left"]
+    return " ".join(parts) + " "

@@ -171,7 +171,15 @@ class EventStream:
 
     def _progress(self, event: Progress) -> None:
         said = f"{event.address}: still at it after {event.seconds:.0f} s"
-        more = {"done": event.done, "total": event.total}
+        more: dict[str, Any] = {"done": event.done, "total": event.total}
+        if event.transfer is not None:
+            left = event.transfer.seconds_left
+            more["transfer"] = {
+                "bytes": event.transfer.done,
+                "total_bytes": event.transfer.total,
+                "bytes_per_second": round(event.transfer.rate),
+                "seconds_left": None if left is None else round(left, 1),
+            }
         self._goes_on(event.address, event.seconds, event.waiting, said, **more)
 
     def _waiting(self, step: Step, seconds: float, said: str, **more: Any) -> None:

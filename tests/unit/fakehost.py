@@ -52,6 +52,7 @@ class Thing:
     running: str | None = None
     active: bool = False
     autostart: bool = False
+    content: Any = None
 
 
 @dataclass
@@ -196,6 +197,8 @@ class FakeHost:
                 self._edit(thing, lambda root: _update(root, arguments["xml"]))
             case Verb.UPDATE_NETWORK:
                 self._edit(thing, lambda root: _update_network(root, arguments))
+            case Verb.UPLOAD:
+                thing.content = arguments["data"]
             case Verb.BUILD | Verb.REFRESH | Verb.AWAIT:
                 pass
             case Verb.WAIT_FOR:
