@@ -232,6 +232,7 @@ class Inventory:
         snapshots: domain -> the metadata of its snapshots, of those that have any; read where
             volumes are to go or to shrink.
         former: address that a domain shall have, and has here -> the one it has on the host.
+        key: the stack's key on this host; empty: not asked for, or not to be had.
     """
 
     host: str
@@ -246,6 +247,7 @@ class Inventory:
     snapshots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     former: Mapping[Address, Address] = field(default_factory=dict)
     interfaces: Mapping[str, HostInterface] | None = None
+    key: bytes = field(default=b"", repr=False)
 
     def record(self, address: Address) -> Record | None:
         """The object at `address`, if it exists and was asked for."""
@@ -304,9 +306,11 @@ class Wanted:
         secure: domains whose documents are needed with their secrets.
         stack_uid: whose claims and marks are ours.
         lenient: name this stack's claims that cannot be read, instead of raising an error.
+        key: read the stack's key, for what cannot be read back.
     """
 
     addresses: frozenset[Address]
     secure: frozenset[Address] = frozenset()
     stack_uid: str = ""
     lenient: bool = False
+    key: bool = False

@@ -24,7 +24,7 @@ from kvmplan.mapping.document import parse
 from kvmplan.mapping.model import declared
 from kvmplan.plan.change import Action, Change, Plan, Reason, Step
 from kvmplan.plan.intent import CHANGING, CREATING, Intent
-from kvmplan.plan.origin import origin_of
+from kvmplan.plan.origin import origin_of, sealed
 from kvmplan.spec.desired import Resource
 
 DONE = "done"
@@ -118,6 +118,9 @@ class ClaimBook:
         """A created or updated object is as wanted; `waiting` fields wait for a restart."""
         born = None if change.action in (Action.CREATE, Action.REPLACE) else self._born(intent)
         owned = self._owned(intent, record, born)
+        if "seed" in intent.tree and any(step.verb is Verb.UPLOAD for step in change.steps):
+            seal = sealed(intent.tree["seed"], self._host.claims_key(self._site.stack))
+            owned = replace(owned, born={**owned.born, "seed": seal})
         self._put(replace(owned, waiting=self._since(intent.address, waiting)))
         if change.previous is not None:
             self._drop(change.previous)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvmplan.address import Address, Kind
 from kvmplan.apply.port import HostError
+from kvmplan.apply.seedimage import seed_image
 from kvmplan.apply.site import Site
 from kvmplan.images.errors import UNFIT, UNREACHABLE, UNUSABLE, ImageError
 from kvmplan.kinds.pooltypes import pool_type
@@ -57,6 +58,10 @@ def prepare(site: Site, task: Task) -> None:
     if task.change.address.kind is not Kind.VOLUME or not task.creates:
         return
     intent = task.wanted
+    if "seed" in intent.tree:
+        data = seed_image(intent.tree["seed"])
+        task.content = Content(data, "raw", len(data))
+        return
     text, source = intent.tree.get("content"), intent.tree.get("source")
     if text is not None:
         data = (text.reveal() if isinstance(text, SecretText) else text).encode()
@@ -120,6 +125,9 @@ def fill(site: Site, task: Task, step: Step) -> None:
     Raises:
         HostError: it is not done. What cannot be removed stays claimed as unfinished.
     """
+    if not task.creates:
+        _reseed(site, task, step)
+        return
     assert task.content is not None
     data = task.content.data
     told = site.transfers.told(step.address)
@@ -134,3 +142,15 @@ def fill(site: Site, task: Task, step: Step) -> None:
             summary = f"its image cannot be read: {error.strerror or error}"
             raise ImageError(UNREACHABLE, summary, "apply again") from error
         raise
+
+
+def _reseed(site: Site, task: Task, step: Step) -> None:
+    """Write another seed over the one there is, all of it. Raises HostError."""
+    record = task.fresh or site.host.record(step.address)
+    size = int(parse_to_read(record.document).findtext("capacity") or 0) if record else 0
+    data = seed_image(task.wanted.tree["seed"])
+    if len(data) > size:
+        arguments = {"bytes": len(data), "shrink": False}
+        site.host.perform(Verb.RESIZE_VOLUME, step.address, arguments)
+    told = {"data": data.ljust(size, b"\0"), "told": lambda done: None}
+    site.host.perform(Verb.UPLOAD, step.address, told)

@@ -178,6 +178,10 @@ class Host(Reader, Protocol):
         """Remove the lock with this id; False if there is none."""
         ...
 
+    def claims_key(self, stack_uid: str) -> bytes:
+        """The stack's key on this host; empty where there are no claims yet."""
+        ...
+
     def write_claims(self, claims: Claims, *, over: Set[str] = frozenset()) -> None:
         """Replace this stack's claims on this host; empty ones are removed.
 

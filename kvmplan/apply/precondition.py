@@ -55,7 +55,7 @@ def _check_fields(site: Site, change: Change, intent: Intent, record: Record) ->
     assert intent.context is not None
     context = site.births.context(
         site.inventory,
-        runtime=runtime_of(record, intent.claim, intent.tree),
+        runtime=runtime_of(record, intent.claim, intent.tree, site.inventory.key),
         names=intent.names,
     )
     live = read(intent.model, parse_to_read(record.document), context, intent.tree)

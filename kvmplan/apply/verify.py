@@ -119,6 +119,7 @@ def _is_settled(change: Change) -> bool:
 def _read(site: Site, change: Change, intent: Intent, record: Record) -> Intent:
     """The intent beside the object as it is now."""
     claim = intent.claim if change.action is Action.UPDATE else None
+    # Without the stack's key: a seed that was uploaded is taken to be there.
     context = site.context(intent, runtime=runtime_of(record, claim, intent.tree))
     live = read(intent.model, parse_to_read(record.document), context, intent.tree)
     return replace(intent, record=record, live=live, context=context)

@@ -250,7 +250,8 @@ def wanted_of(desired: Desired, host: str) -> Wanted:
         if address.kind is Kind.DOMAIN and has_secrets(resource.model)
     )
     secure |= {source for source, target in former.items() if target in secure}
-    return Wanted(wanted | former.keys(), secure, desired.stack.uid)
+    seeded = any(getattr(resource.model, "seed", None) is not None for resource in here.values())
+    return Wanted(wanted | former.keys(), secure, desired.stack.uid, key=seeded)
 
 
 def make_plan(session: Session, options: PlanOptions, *, brief: bool = False) -> Planned:

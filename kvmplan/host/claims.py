@@ -19,6 +19,7 @@ import libvirt
 from kvmplan.address import Kind
 from kvmplan.apply.port import ClaimsUnreadable, HostError
 from kvmplan.host import secrets
+from kvmplan.host.errors import DENIED
 from kvmplan.inventory import EMPTY, Claim, Claims, DamagedClaims, Hold
 
 PREFIX = f"{secrets.PREFIX}claims/"
@@ -240,6 +241,24 @@ def _number(usage: str) -> int:
     return int(_suffix(usage) or 0)
 
 
+def key(connection: Any, stack_uid: str) -> bytes:
+    """The stack's key on this host; empty before its first apply, and for those who may only look.
+
+    Raises:
+        libvirtError: the host did not answer.
+    """
+    usage = usage_name(stack_uid, 0)
+    for secret in secrets.listed(connection, usage):
+        if secret.usage != usage:
+            continue
+        try:
+            return bytes(secret.handle.value(0))
+        except libvirt.libvirtError as error:
+            if error.get_error_code() not in _NO_KEY:
+                raise
+    return b""
+
+
 def write(
     connection: Any, host_uuid: str, claims: Claims, encoder: Encoder, *, over: Set[str] = NOBODY
 ) -> None:
@@ -328,5 +347,7 @@ def _keep_key(secret: Any) -> None:
             raise
         secret.setValue(os.urandom(32), 0)
 
+
+_NO_KEY = DENIED | {libvirt.VIR_ERR_NO_SECRET, libvirt.VIR_ERR_INVALID_SECRET}
 
 _dump = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode

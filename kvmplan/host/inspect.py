@@ -71,6 +71,7 @@ def take_inventory(
         records = in_order(known)
     else:
         records = Arriving(known, listed.due(name), read, connections.alive, waiting)
+    key, no_key = _key(connections, facts(), wanted)
     return Inventory(
         host=name,
         facts=facts(),
@@ -82,8 +83,10 @@ def take_inventory(
             *owned.unread,
             *listed.volumes.unread,
             *_cliffs(listed.domains),
+            *no_key,
         ),
         damaged=tuple(owned.damaged),
+        key=key,
     )
 
 
@@ -231,6 +234,17 @@ class _Reader:
 
 def _into(records: dict[Address, Record]) -> Deliver:
     return lambda record: records.update({record.address: record})
+
+
+def _key(
+    connections: Connections, facts: HostFacts, wanted: Wanted
+) -> tuple[bytes, tuple[str, ...]]:
+    """The stack's key where it is wanted; else empty, and what cannot be compared without it."""
+    if not wanted.key or not facts.has_secrets:
+        return b"", ()
+    if connections.read_only:
+        return b"", ("seeds of cloud-init are not compared on a read-only connection",)
+    return claims.key(connections.main, wanted.stack_uid), ()
 
 
 def _owned(connection: Any, facts: HostFacts, wanted: Wanted) -> claims.Found:

@@ -184,6 +184,12 @@ class LibvirtHost:
             "writing claims", lambda: claim_store.write(main, uuid, claims, encoder, over=over)
         )
 
+    def claims_key(self, stack_uid: str) -> bytes:
+        """The stack's key on this host; empty where there are no claims yet."""
+        return self._attended(
+            "reading the claims' key", lambda: claim_store.key(self._connections.main, stack_uid)
+        )
+
     def close(self) -> None:
         """Give the connections back."""
         self._connections.close()

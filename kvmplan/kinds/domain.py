@@ -12,6 +12,7 @@ from pydantic import Field
 
 from kvmplan.kinds import disk, interface
 from kvmplan.kinds.agent import AGENT
+from kvmplan.kinds.cloud_init import CloudInit
 from kvmplan.kinds.compute import Cpu, Memory, Vcpus
 from kvmplan.kinds.devices import Graphics, Tpm
 from kvmplan.kinds.disk import Disk
@@ -163,3 +164,5 @@ class Domain(Mapped):
     """Whether a restart or ``state: stopped`` may end in a power-off."""
     wait_for: Annotated[WaitFor | None, Policy()] = None
     """What is waited for after each of its starts; what `depends_on` it begins afterwards."""
+    cloud_init: Annotated[CloudInit | None, Policy()] = None
+    """What its cloud-init is told: a seed, as a volume of the stack's own and a disk on it."""

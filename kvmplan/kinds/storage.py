@@ -107,7 +107,7 @@ def at_birth(volume: Volume, type_: str) -> Iterator[Contradiction]:
     elif format_ in kind.formats and format_ not in kind.makes:
         summary = f"libvirt cannot make volumes of format {format_}"
         yield Contradiction(("format",), summary, f"use one of: {', '.join(kind.makes)}")
-    origins = (volume.backing, volume.clone, volume.source, volume.content)
+    origins = (volume.backing, volume.clone, volume.source, volume.content, volume.seed)
     if volume.capacity is None and all(origin is None for origin in origins):
         yield Contradiction((), "a new volume needs its capacity", "write capacity: 20GiB")
 

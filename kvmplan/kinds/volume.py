@@ -113,7 +113,9 @@ class Encryption(Mapped):
 class Volume(Mapped):
     """A storage volume."""
 
-    exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("backing", "clone", "source", "content"),)
+    exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("backing", "clone", "source", "content", "seed"),
+    )
     capacity: Annotated[
         Size | None,
         Field(gt=0),
@@ -151,3 +153,5 @@ class Volume(Mapped):
     """The image that it is made from, then grown to its capacity."""
     content: Annotated[OpenText | None, Runtime("content"), Secret(), BORN] = None
     """What it holds, as text (UTF-8). Its format is raw then."""
+    seed: Annotated[OpenText | None, Runtime("seed"), Secret(), On(live(Verb.UPLOAD))] = None
+    """What cloud-init reads of it, its files by name, as JSON: made of a domain's `cloud_init`."""

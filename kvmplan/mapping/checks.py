@@ -140,7 +140,7 @@ def _modifier_problems(
     kinds = [type(mark) for mark in marks if type(mark).__module__ == Xml.__module__]
     for kind in sorted({kind.__name__ for kind in kinds if kinds.count(kind) > 1}):
         yield f"two markers {kind}"
-    if Secret in kinds and not isinstance(place, Xml | Through | Runtime):
+    if Secret in kinds and not isinstance(place, Xml | Through | Runtime | Policy):
         yield "Secret is for a text"
     allowed: dict[type, tuple[type, ...]] = {Case: WRITTEN, Same: (Xml, Through), Ref: SCALAR}
     for marker, places in allowed.items():

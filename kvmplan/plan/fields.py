@@ -150,7 +150,7 @@ def _effect(
     if effect.noted:
         return effect
     place = chain(intent.model, path)[-1].place
-    if isinstance(place, Runtime):
+    if isinstance(place, Runtime) and place.name != SEED:
         return _runtime_effect(place.name, path, before, after, facts)
     record = intent.record
     if record is not None and record.address.kind in RUNNING_KINDS and not record.active:
@@ -169,6 +169,8 @@ def _strategy_effect(intent: Intent, situation: Situation) -> Effect:
     return Effect(Impact.NEXT_BOOT) if strategy is None else strategy(situation)
 
 
+SEED = "seed"
+"""The one runtime fact that is written as its declaration says, and not started or stopped."""
 RUNNING_KINDS = (Kind.DOMAIN, Kind.NETWORK)
 """Kinds whose definition and running object are two things."""
 

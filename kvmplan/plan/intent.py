@@ -106,13 +106,18 @@ def _is_down(address: Address, record: Record | None, claim: Claim | None) -> bo
     return off and claim is not None and claim.phase == RESTARTING
 
 
-def runtime_of(record: Record, claim: Claim | None, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts of an object that its document does not hold, by the names of `Runtime` fields."""
+def runtime_of(
+    record: Record, claim: Claim | None, wanted: Mapping[str, Any], key: bytes = b""
+) -> dict[str, Any]:
+    """The facts of an object that its document does not hold, by the names of `Runtime` fields.
+
+    Without the stack's `key` a seed is taken to be as wanted.
+    """
     return {
         "active": record.active,
         "autostart": record.autostart,
         "state": STATES.get(record.state, record.state.value),
-        **origin_facts(claim.born if claim is not None else None, wanted),
+        **origin_facts(claim.born if claim is not None else None, wanted, key),
     }
 
 
@@ -167,7 +172,7 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
     names_before = births.desired.moved.get(resource.address, ())
     if not is_ours(mark, stack, (resource.address.name, *names_before), record.key):
         mark = None
-    context = births.context(inventory, runtime=runtime_of(record, claim, tree))
+    context = births.context(inventory, runtime=runtime_of(record, claim, tree, inventory.key))
     tree, names = pair_names(model, tree, root, mark, context, stack, resource.address)
     if names:
         context = births.context(inventory, runtime=context.runtime, names=names)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Mapping
 from typing import Any
+
+from kvmplan.mapping.types import SecretText
 
 Tree = Mapping[str, Any]
 
@@ -23,15 +26,20 @@ def origin_of(tree: Tree) -> dict[str, Any]:
     return {name: value for name, value in born.items() if value is not None}
 
 
-def origin_facts(born: Tree | None, wanted: Tree) -> dict[str, Any]:
+def origin_facts(born: Tree | None, wanted: Tree, key: bytes = b"") -> dict[str, Any]:
     """What a volume was born from, by the names of the fields that ask for it.
 
     Args:
         born: what its claim remembers; None: it is not claimed, and taken to be as wanted.
         wanted: the fields that it shall have.
+        key: the stack's on its host; without it, a seed is taken to be as wanted.
     """
     content, source = wanted.get("content"), (wanted if born is None else born).get("source")
     found = {f"source.{name}": value for name, value in (source or {}).items()}
+    if "seed" in wanted:
+        seed = wanted["seed"]
+        same = born is None or not key or born.get("seed") == sealed(seed, key)
+        found["seed"] = seed if same else born and born.get("seed")
     if born is None:
         return {**found, "clone": wanted.get("clone"), "content": content}
     same = not isinstance(content, str) or born.get("content") == _digest(content)
@@ -41,3 +49,14 @@ def origin_facts(born: Tree | None, wanted: Tree) -> dict[str, Any]:
 
 def _digest(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def is_seed(born: Tree) -> bool:
+    """Whether a volume holds a seed, by what its claim remembers."""
+    return "seed" in born
+
+
+def sealed(seed: Any, key: bytes) -> str:
+    """A seed's digest under a key: it tells nobody without the key what the seed says."""
+    text = seed.reveal() if isinstance(seed, SecretText) else str(seed)
+    return f"hmac-sha256:{hmac.new(key, text.encode(), hashlib.sha256).hexdigest()}"

@@ -14,7 +14,7 @@ from typing import Any
 
 from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics
-from kvmplan.inventory import Inventory
+from kvmplan.inventory import Inventory, Record
 from kvmplan.kinds.mark import applied_fields
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.document import digest
@@ -42,6 +42,7 @@ from kvmplan.plan.intent import Intent
 from kvmplan.plan.judge import Judge, Verdict
 from kvmplan.plan.moves import follow, report_both
 from kvmplan.plan.options import PlanOptions
+from kvmplan.plan.origin import is_seed
 from kvmplan.plan.outages import outage_notes, outage_steps, plan_outages
 from kvmplan.plan.prune import implausible, wants_prune
 from kvmplan.plan.readiness import wait_notes, waits_after
@@ -216,14 +217,13 @@ class Planner:
 
     def _steps(self, draft: Verdict, users: Mapping[str, Users]) -> Iterable[Draft]:
         intent, address, record = draft.intent, draft.address, draft.record
-        keep = not self._options.allows_data_loss(address)
         match draft.action:
             case Action.CREATE if intent is not None:
                 return steps.creation(intent)
             case Action.DELETE if record is not None:
-                return steps.deletion(intent, address, active=record.active, keep_state=keep)
+                return self._deletion(draft, record)
             case Action.REPLACE if intent is not None and record is not None:
-                gone = steps.deletion(intent, address, active=record.active, keep_state=keep)
+                gone = self._deletion(draft, record)
                 return [*gone, *steps.creation(intent)]
             case Action.UPDATE if intent is not None:
                 disk = (
@@ -244,8 +244,19 @@ class Planner:
             case _:
                 return []
 
+    def _deletion(self, draft: Verdict, record: Record) -> Iterable[Draft]:
+        if self._is_seed(draft):
+            return [Draft(Verb.DELETE_VOLUME, draft.address, impact=Impact.DELETE)]
+        keep = not self._options.allows_data_loss(draft.address)
+        return steps.deletion(draft.intent, draft.address, active=record.active, keep_state=keep)
+
+    def _is_seed(self, draft: Verdict) -> bool:
+        """Whether a volume was made here, and no guest ever writes to it."""
+        claim = self._inventories[draft.address.host].claim(draft.address)
+        return claim is not None and is_seed(claim.born)
+
     def _impact(self, draft: Verdict, fields: Iterable[FieldChange]) -> Impact:
-        volume = draft.address.kind is Kind.VOLUME
+        volume = draft.address.kind is Kind.VOLUME and not self._is_seed(draft)
         match draft.action:
             case Action.CREATE:
                 return Impact.CREATE

@@ -83,7 +83,9 @@ def _new_volume(intent: Intent, fields: tuple[Path, ...]) -> Iterator[Draft]:
     source = tree.get("source") or {}
     copied = {"source": tree.get("clone"), "host_path": source.get("host_path")}
     copied = {name: value for name, value in copied.items() if value is not None}
-    filled = next((name for name in ("content", "source") if tree.get(name) is not None), None)
+    filled = next(
+        (name for name in ("content", "source", "seed") if tree.get(name) is not None), None
+    )
     verb = Verb.CLONE_VOLUME if copied else Verb.CREATE_VOLUME
     yield Draft(verb, address, fields, copied, impact=Impact.CREATE)
     if filled and not copied:

@@ -21,6 +21,7 @@ from kvmplan.spec.render import Renderer, Unrendered
 from kvmplan.spec.resolve import Resolver
 from kvmplan.spec.secrets import Secrets
 from kvmplan.spec.section import KINDS, build_stack, check_sections, find_stack, gather
+from kvmplan.spec.seeds import write_seeds
 from kvmplan.spec.variables import Variables
 
 
@@ -58,6 +59,7 @@ def load_stack(
     moved = moves.read(documents, renderer, {"var": values})
     if stack is not None:
         write_leases(resolver.resources, stack.uid, report)
+        write_seeds(resolver.resources, stack.uid, report)
     outputs = read_outputs(gather(documents, "outputs", report), values, renderer, report)
     if stack is None or (report.has_errors and not options.keep_going):
         return None, report

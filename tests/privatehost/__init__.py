@@ -6,8 +6,17 @@ machine itself runs, and vanishes without a trace. Standard library only, so tha
 Python can run it before any virtual environment exists.
 """
 
+from tests.privatehost.debian import DebianImage, debian_image
 from tests.privatehost.errors import LabError
 from tests.privatehost.guest import Console, TinyGuest, tiny_guest
 from tests.privatehost.host import PrivateHost
 
-__all__ = ["Console", "LabError", "PrivateHost", "TinyGuest", "tiny_guest"]
+__all__ = [
+    "Console",
+    "DebianImage",
+    "LabError",
+    "PrivateHost",
+    "TinyGuest",
+    "debian_image",
+    "tiny_guest",
+]

@@ -64,6 +64,7 @@ class FakeHost:
         refuse: (verb, address.short) -> the error to raise instead of performing.
         busy: address.short -> what each look for jobs finds, in turn; nothing when it is empty.
         unready: address.short -> how many looks find its guest not ready.
+        keyed: the stack's key.
         before: called with (verb, address) before each performance, outside of any lock.
     """
 
@@ -76,6 +77,7 @@ class FakeHost:
     before: Callable[[Verb, Address], None] = lambda verb, address: None
     busy: dict[str, list[tuple[str, ...]]] = field(default_factory=dict)
     unready: dict[str, int] = field(default_factory=dict)
+    keyed: bytes = b""
     claims: Claims | None = None
     claim_writes: list[Claims] = field(default_factory=list)
     claims_refused: HostError | None = None
@@ -91,7 +93,8 @@ class FakeHost:
             address: replace(self._record(address), secure=address in wanted.secure)
             for address in sorted(self.things)
         }
-        return Inventory(self.name, self.facts, records, names, self.claims, complete=True)
+        found = Inventory(self.name, self.facts, records, names, self.claims, complete=True)
+        return replace(found, key=self.keyed)
 
     def complete(self, inventory: Inventory, *_: Any) -> Inventory:
         return inventory
@@ -236,6 +239,9 @@ class FakeHost:
 
     def lock(self, stack_uid: str, operation: str, timeout: float) -> AbstractContextManager[Lock]:
         return nullcontext(FakeLock())
+
+    def claims_key(self, stack_uid: str) -> bytes:
+        return self.keyed
 
     def force_unlock(self, lock_id: str) -> bool:
         return False
