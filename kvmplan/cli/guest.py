@@ -97,7 +97,7 @@ def _guest(
     from kvmplan.cli.show import address_of
 
     choose(color=given["color"], no_color=given["no_color"], json=False, operation=operation)
-    session = session_of(path, given)
+    session = session_of(path, given, secrets=False)
     try:
         target = address_of(session, text)
         if target.kind is not Kind.DOMAIN:

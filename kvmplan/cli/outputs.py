@@ -56,7 +56,7 @@ def output(
     choose(color=given["color"], no_color=given["no_color"], json=False, operation="output")
     if (raw and name is None) or (form and (name or raw or as_json)):
         raise click.UsageError("--raw goes with NAME; --format with neither of them nor --json")
-    session = session_of(path, given)
+    session = session_of(path, given, secrets=False)
     try:
         inventories = read_hosts(session)
         known = known_addresses(session, inventories)

@@ -80,8 +80,21 @@ def _unchanged(path: str | None, glanced: Glance, *, summary: bool) -> int:
     return ExitCode.OK
 
 
-def session_of(path: str | None, given: dict[str, Any], glanced: Glance | None = None) -> Session:
-    """Specs read and hosts opened, from a command's flags; `glanced` is what was seen of them."""
+def session_of(
+    path: str | None,
+    given: dict[str, Any],
+    glanced: Glance | None = None,
+    *,
+    secrets: bool = True,
+) -> Session:
+    """Specs read and hosts opened, from a command's flags.
+
+    Args:
+        path: where the specs are.
+        given: the flags.
+        glanced: what was seen of them.
+        secrets: whether secrets are read; those who neither plan nor apply need none.
+    """
     from kvmplan.cli.session import open_session
 
     return open_session(
@@ -92,6 +105,7 @@ def session_of(path: str | None, given: dict[str, Any], glanced: Glance | None =
         read_only=given["read_only"],
         on_unreachable=given["on_unreachable"],
         glance=glanced,
+        secrets=secrets,
     )
 
 

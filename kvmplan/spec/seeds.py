@@ -130,6 +130,8 @@ def _files(resource: Resource, wanted: CloudInit, stack: str, report: Diagnostic
     files = {}
     for name, field in FILES.items():
         value = revealed(getattr(wanted, field))
+        if _is_unread(getattr(wanted, field)):
+            continue
         if field in ("user_data", "vendor_data"):
             _report(check_user_data(value), resource, field, report)
         elif field == "network_config":
@@ -153,7 +155,7 @@ def _report(mistakes: list[Mistake], resource: Resource, field: str, report: Dia
 
 def _meta_data(address: Address, wanted: CloudInit, stack: str, files: Plain) -> str:
     value = revealed(wanted.meta_data)
-    if isinstance(value, str):
+    if isinstance(value, str) and not _is_unread(wanted.meta_data):
         if "instance-id" not in value:
             why = "it names no instance-id, without which cloud-init cannot tell guests apart"
             raise _Refused(("meta_data",), why, "add one, or write a mapping: one is given there")
@@ -164,7 +166,12 @@ def _meta_data(address: Address, wanted: CloudInit, stack: str, files: Plain) ->
         given += f"/{sha256(rest.encode()).hexdigest()}"
     identity = str(uuid.uuid5(NAMESPACE, given))
     defaults = {"instance-id": identity, "local-hostname": address.name}
-    return _as_text({**defaults, **(value or {})})
+    return _as_text({**defaults, **(value if isinstance(value, Mapping) else {})})
+
+
+def _is_unread(value: Any) -> bool:
+    """Whether a whole document is a secret that this run does not read."""
+    return isinstance(value, SecretText) and not value.reveal()
 
 
 def _as_text(value: Any) -> str:

@@ -151,3 +151,10 @@ def test_other_modules_of_cloud_init_are_nobody_s_business(tmp_path: Path) -> No
     modules = "snap: {commands: []}, yum_repos: {}, my_own: 1, keyboard: {layout: de}"
     _, found = read(tmp_path, f"      user_data: {{{modules}}}\n")
     assert found == []
+
+
+def test_documents_that_are_not_read_are_not_judged(tmp_path: Path) -> None:
+    text = f"{STACK}domains: {{web: {{{DISKS}, cloud_init: {{user_data: !secret {{env: X}},"
+    (tmp_path / "lab.yaml").write_text(f"{text} meta_data: !secret {{env: Y}}}}}}}}\n")
+    _, found = load(tmp_path, LoadOptions(read_secrets=False))
+    assert list(found) == []
