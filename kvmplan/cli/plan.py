@@ -80,7 +80,13 @@ def _unchanged(path: str | None, glanced: Glance, *, summary: bool) -> int:
     return ExitCode.OK
 
 
-def session_of(path: str | None, given: dict[str, Any], glanced: Glance | None = None) -> Session:
+def session_of(
+    path: str | None,
+    given: dict[str, Any],
+    glanced: Glance | None = None,
+    *,
+    secrets: bool = True,
+) -> Session:
     """Specs read and hosts opened, from a command's flags; `glanced` is what was seen of them."""
     from kvmplan.cli.session import open_session
 
@@ -92,6 +98,7 @@ def session_of(path: str | None, given: dict[str, Any], glanced: Glance | None =
         read_only=given["read_only"],
         on_unreachable=given["on_unreachable"],
         glance=glanced,
+        secrets=secrets,
     )
 
 
