@@ -200,6 +200,22 @@ class HostInterface:
     addresses: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class GuestAddress:
+    """An address by which others can reach a running guest.
+
+    Attributes:
+        mac: of its interface, lower case.
+        source: ``lease`` or ``agent``.
+        expires: when a lease ends, seconds since the epoch; 0: never, or it is none.
+    """
+
+    mac: str
+    ip: str
+    source: str
+    expires: int = 0
+
+
 @dataclass(frozen=True)
 class Inventory:
     """A host at one moment.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,8 +22,8 @@ from kvmplan.apply.events import (
     ChangeSkipped,
     ChangeStarted,
     Event,
+    GuestNotReady,
     Outcome,
-    Progress,
     StepFinished,
     StepStarted,
     Warned,
@@ -33,29 +32,31 @@ from kvmplan.apply.execution import Execution
 from kvmplan.apply.journal import Journal, lost
 from kvmplan.apply.port import ConnectionLost, Host, HostError, Lock
 from kvmplan.apply.problems import (
-    AGAIN,
     Busy,
     LockLost,
     NotRestarted,
     Stale,
     diagnostic,
-    words,
+    partly_done,
+    unclaimed,
 )
+from kvmplan.apply.pulse import Pulse
+from kvmplan.apply.ready import Readiness
 from kvmplan.apply.schedule import Cause, Schedule, Track, Unit
 from kvmplan.apply.site import Site
-from kvmplan.apply.waits import Waits, waits_for
+from kvmplan.apply.transfers import Transfers
+from kvmplan.apply.waits import Waits
 from kvmplan.apply.work import Task
-from kvmplan.diagnostics import Diagnostic, ExitCode, Failure, Severity
+from kvmplan.apply.workers import work_off
+from kvmplan.diagnostics import Diagnostic, ExitCode, Failure
 from kvmplan.plan.change import Change
 from kvmplan.plan.identity import head
 
 if TYPE_CHECKING:
+    from kvmplan.images.fetch import Images
     from kvmplan.plan.planner import Planned
 
 HEARTBEAT_SECONDS, JOB_TIMEOUT_SECONDS = 30.0, 300.0
-SECONDS_WITHOUT_A_LOOK = 0.1
-"""How long a signal may wait: the kernel can hand it to any thread, Python handles it in the main
-one, and a thread that waits for a lock does not wake for what another one was handed."""
 
 INTERRUPTED = "interrupted"
 FIRST_FAILURE = "stopped after the first failure"
@@ -73,6 +74,7 @@ def apply(
     journal: Journal | None = None,
     heartbeat: float = HEARTBEAT_SECONDS,
     job_timeout: float = JOB_TIMEOUT_SECONDS,
+    images: Images | None = None,
 ) -> ApplyFinished:
     """Carry out a plan.
 
@@ -85,8 +87,9 @@ def apply(
         fail_fast: begin nothing more after a failure.
         stop: begin nothing more once it is set; steps in flight are finished.
         journal: keeps what is touched as it was before; one that cannot be written stops nothing.
-        heartbeat: seconds between two `Progress` events.
+        heartbeat: seconds between two `Progress` events; of transfers there are more.
         job_timeout: seconds that each step waits for jobs of others on its object.
+        images: fetches the images of new volumes; without, none can be had.
 
     Returns:
         What became of every acting resource, in the plan's order.
@@ -96,8 +99,8 @@ def apply(
         Exception: what `emit` raised; nothing was begun after that.
     """
     stop = stop or threading.Event()
-    run = _Run(planned, hosts, locks, emit, fail_fast, stop, journal, job_timeout)
-    return run.run(parallelism, heartbeat)
+    given = (journal, job_timeout, heartbeat, images)
+    return _Run(planned, hosts, locks, emit, fail_fast, stop, *given).run(parallelism)
 
 
 class _Run:
@@ -113,23 +116,28 @@ class _Run:
         stop: threading.Event,
         journal: Journal | None,
         job_timeout: float,
+        heartbeat: float,
+        images: Images | None,
     ) -> None:
         self._plan, self._receiver = planned.plan, emit
         self._journal, self._warned = journal, False
         self._fail_fast, self._stop = fail_fast, stop
-        self._schedule = Schedule(self._plan.acting, stop.is_set)
+        self._schedule = Schedule(self._plan.carried_out, stop.is_set)
         self._emitting = threading.Lock()
         self._broken: Exception | None = None
         self._guard = threading.Lock()
         self._outcomes: dict[Address, tuple[Outcome, str]] = {}
         self._tasks: dict[Address, Task] = {}
         self._began: dict[Address, float] = {}
-        self._busy: dict[int, tuple[Unit, float]] = {}
-        self._waits = Waits(job_timeout)
+        self._waits, self._heartbeat = Waits(job_timeout), heartbeat
+        self._ready = Readiness(self._waits)
+        transfers = Transfers()
+        self._pulse = Pulse(self._waits, transfers, self._emit, self._count, heartbeat)
         self._executions: dict[str, Execution] = {}
         for name, inventory in planned.inventories.items():
             plan = self._plan
-            site = Site(hosts[name], inventory, planned.births, plan.stack_uid)
+            given = (planned.births, plan.stack_uid, images, transfers)
+            site = Site(hosts[name], inventory, *given)
             found = inventory.claims
             book = ClaimBook(site, head(found, plan.stack_uid, plan.stack_name, planned.options))
             book.forget(vanished(inventory, planned.intents, destroy=plan.destroy))
@@ -139,19 +147,20 @@ class _Run:
             lock = locks.get(name)
             self._executions[name] = Execution(site, planned.intents, lock, book, journal)
 
-    def run(self, parallelism: int, heartbeat: float) -> ApplyFinished:
+    def run(self, parallelism: int) -> ApplyFinished:
         """From the first event to the last."""
         self._emit(ApplyStarted(self._plan))
         for name, execution in self._executions.items():
             if name in self._schedule.hosts:
                 self._open(name, execution)
         try:
-            self._carry_out_all(parallelism, heartbeat)
+            counts = {name: min(parallelism, left) for name, left in self._schedule.hosts.items()}
+            work_off(counts, self._work, self._pulse.look, self._heartbeat, self._stop)
         finally:
             self._left_out(self._schedule.halt(INTERRUPTED))
             unwritten = self._close()
         run = self._journal.run if self._journal is not None else ""
-        finished = ApplyFinished.of(self._plan, self._outcomes, run)
+        finished = ApplyFinished.of(self._plan, self._outcomes, run, self._ready.lacking)
         self._emit(finished)
         if self._broken is not None:
             raise self._broken
@@ -161,7 +170,9 @@ class _Run:
 
     def _open(self, name: str, execution: Execution) -> None:
         """Claim what will be made; a host that does not take that is left alone."""
-        tracks = [t for t in self._schedule.tracks if t.change.address.host == name]
+        tracks = [t for t in self._schedule.tracks if t.change.address.host == name and t.work]
+        if not tracks:
+            return
         try:
             execution.open([track.change for track in tracks])
         except (HostError, LockLost) as error:
@@ -180,36 +191,10 @@ class _Run:
             try:
                 execution.close()
             except HostError as error:
-                summary = f"the claims on host '{name}' could not be written: {words(error)}"
-                remedy = "apply again: what is done is done, and will be claimed then"
-                problems.append(Diagnostic("KVP606", Severity.ERROR, summary, remedy=remedy))
+                problems.append(unclaimed(name, error))
         return problems
 
     # ------------------------------------------------------------------ workers
-
-    def _carry_out_all(self, parallelism: int, heartbeat: float) -> None:
-        counts = {name: min(parallelism, left) for name, left in self._schedule.hosts.items()}
-        total = sum(counts.values())
-        if not total:
-            return
-        with ThreadPoolExecutor(total, "kvmplan-apply") as threads:
-            jobs = {
-                threads.submit(self._work, name)
-                for name, count in counts.items()
-                for _ in range(count)
-            }
-            told = time.monotonic()
-            while jobs:
-                try:
-                    done, jobs = wait(jobs, min(heartbeat, SECONDS_WITHOUT_A_LOOK))
-                except KeyboardInterrupt:
-                    self._stop.set()
-                    continue
-                for job in done:
-                    job.result()
-                if time.monotonic() - told >= heartbeat:
-                    told = time.monotonic()
-                    self._beat()
 
     def _work(self, host: str) -> None:
         try:
@@ -222,23 +207,37 @@ class _Run:
 
     def _work_off(self, host: str) -> None:
         while (unit := self._schedule.take(host)) is not None:
-            with self._guard:
-                self._busy[unit.id] = (unit, time.monotonic())
-            try:
-                execution = self._executions[host]
-                notes = execution.attend(partial(self._attempt, unit), unit.track.change.address)
-            except Exception as error:
-                self._failed(unit, error)
-            else:
-                if notes is not None:
-                    self._done(unit, notes)
-            finally:
-                with self._guard:
-                    del self._busy[unit.id]
+            with self._pulse.busy(unit):
+                self._work_on(unit, self._executions[host])
+
+    def _work_on(self, unit: Unit, execution: Execution) -> None:
+        address = unit.track.change.address
+        try:
+            notes = execution.attend(partial(self._attempt, unit), address)
+        except Exception as error:
+            self._failed(unit, error)
+        else:
+            if notes is not None:
+                self._done(unit, notes)
 
     def _attempt(self, unit: Unit) -> tuple[str, ...] | None:
-        """Carry out one step; None if it was put off, because others work on what it changes."""
+        """Carry out one step; None if it was put off, because it has to wait."""
+        if unit.is_wait:
+            return self._look(unit)
         return None if self._is_busy(unit) else self._carry_out(unit)
+
+    def _look(self, unit: Unit) -> tuple[str, ...] | None:
+        """Look at a guest that is waited for; None if it is not ready yet."""
+        step, change = unit.step, unit.track.change
+        assert step is not None
+        if self._ready.begins(unit):
+            self._emit(StepStarted(step))
+        wait = self._ready.look(unit, step, self._executions[change.address.host])
+        if wait is not None:
+            self._schedule.put_off(unit, wait.again)
+            return None
+        self._emit(StepFinished(step, self._ready.seconds(step.address)))
+        return ()
 
     def _is_busy(self, unit: Unit) -> bool:
         """Look whether others work on what a step changes; if so, put it off.
@@ -253,7 +252,7 @@ class _Run:
         if wait is None:
             return False
         if is_new:
-            self._progress(unit, 0.0, wait.what)
+            self._pulse.waiting(unit, wait.what)
         if self._schedule.put_off(unit, wait.again):
             self._left_out([unit.track])
         return True
@@ -274,12 +273,12 @@ class _Run:
         return execution.end(task) if unit.is_last else ()
 
     def _done(self, unit: Unit, notes: tuple[str, ...]) -> None:
-        change, last = unit.track.change, unit.is_last
-        left_out = self._schedule.finish(unit)
-        if last:
+        change = unit.track.change
+        if unit.is_last:
+            # Told before it is finished: its guest's waits come afterwards.
             self._outcomes[change.address] = (Outcome.DONE, "")
             self._emit(ChangeFinished(change, self._seconds(change), notes))
-        elif left_out:
+        if self._schedule.finish(unit):
             self._left_out([unit.track])
 
     def _failed(self, unit: Unit, error: Exception) -> None:
@@ -288,6 +287,9 @@ class _Run:
         execution = self._executions[change.address.host]
         execution.lost |= isinstance(error, ConnectionLost | LockLost)
         ended: list[Track] = []
+        if unit.is_wait:
+            self._left_out(self._gave_up(unit, error))
+            return
         if isinstance(error, NotRestarted):
             # First of all: once this change has ended, the next restart begins.
             why = f"no further restarts after the one of {self._named(change.address)}"
@@ -299,13 +301,22 @@ class _Run:
             self._skip(change, str(error))
         else:
             self._fail_change(change, error)
-        if execution.lost:
-            ended += self._schedule.halt(
-                change.address, lambda it: it.address.host == change.address.host
-            )
-        elif self._fail_fast:
-            ended += self._schedule.halt(FIRST_FAILURE)
-        self._left_out(ended)
+        self._left_out(ended + self._halted(change.address))
+
+    def _gave_up(self, unit: Unit, error: Exception) -> list[Track]:
+        """A guest is not ready: what depends on it is left out, itself it is done."""
+        change, step = unit.track.change, unit.step
+        assert step is not None
+        ended = self._schedule.fail(unit, change.address)
+        told = self._ready.gave_up(change, step, error, self._executions[change.address.host])
+        self._emit(GuestNotReady(change, step, *told))
+        return ended + self._halted(change.address)
+
+    def _halted(self, failed: Address) -> list[Track]:
+        """What else ends after a failure: all on a host that is lost, or all that has not begun."""
+        if self._executions[failed.host].lost:
+            return self._schedule.halt(failed, lambda it: it.address.host == failed.host)
+        return self._schedule.halt(FIRST_FAILURE) if self._fail_fast else []
 
     # ------------------------------------------------------------------ outcomes
 
@@ -325,22 +336,13 @@ class _Run:
     def _left_out(self, tracks: Iterable[Track]) -> None:
         """Changes that are not carried on: skipped, or failed where a part of them is done."""
         for track in tracks:
+            if track.is_done:
+                continue
             cause: Cause = track.cause if track.cause is not None else INTERRUPTED
             if not track.position:
                 self._skip(track.change, cause)
                 continue
-            summary = f"{track.change.address.short}: only partly done: {self._why(cause)}"
-            self._fail_with(
-                track.change,
-                Diagnostic(
-                    "KVP607",
-                    Severity.ERROR,
-                    summary,
-                    track.change.source,
-                    AGAIN,
-                    track.change.address,
-                ),
-            )
+            self._fail_with(track.change, partly_done(track.change, self._why(cause)))
 
     def _why(self, cause: Cause) -> str:
         """A cause in words; an address with its host only where there are several."""
@@ -359,6 +361,9 @@ class _Run:
         return 0.0 if began is None else time.monotonic() - began
 
     # ------------------------------------------------------------------ events
+
+    def _count(self) -> tuple[int, int]:
+        return len(self._outcomes), len(self._plan.acting)
 
     def _emit(self, event: Event) -> None:
         """Tell the receiver; one that breaks ends the run, after what is in flight."""
@@ -383,17 +388,3 @@ class _Run:
             return ()
         self._warned = True
         return (Warned(lost(problem)),)
-
-    def _beat(self) -> None:
-        """Say what has been running or waiting longest."""
-        with self._guard:
-            entries = [(since, unit, "") for unit, since in self._busy.values()]
-        entries += [(wait.since, wait.unit, wait.what) for wait in self._waits.all]
-        if not entries:
-            return
-        since, unit, what = min(entries, key=lambda entry: entry[0])
-        self._progress(unit, time.monotonic() - since, what or waits_for(unit))
-
-    def _progress(self, unit: Unit, seconds: float, waiting: str) -> None:
-        done, total = len(self._outcomes), len(self._schedule.tracks)
-        self._emit(Progress(unit.track.change.address, seconds, waiting, done, total))

@@ -24,6 +24,7 @@ from kvmplan.mapping.document import parse
 from kvmplan.mapping.model import declared
 from kvmplan.plan.change import Action, Change, Plan, Reason, Step
 from kvmplan.plan.intent import CHANGING, CREATING, Intent
+from kvmplan.plan.origin import origin_of
 from kvmplan.spec.desired import Resource
 
 DONE = "done"
@@ -368,15 +369,7 @@ def _nothing() -> None:
 
 def _wanted_born(address: Address, tree: Mapping[str, Any]) -> dict[str, Any]:
     """What a volume will be born from, as far as its spec says."""
-    if address.kind is not Kind.VOLUME:
-        return {}
-    backing = tree.get("backing") or {}
-    born = {
-        "format": tree.get("format"),
-        "backing": backing.get("volume") or backing.get("path"),
-        "clone": tree.get("clone"),
-    }
-    return {name: value for name, value in born.items() if value is not None}
+    return origin_of(tree) if address.kind is Kind.VOLUME else {}
 
 
 def _found_born(record: Record, tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,9 +32,15 @@ MARKED = (Kind.DOMAIN, Kind.NETWORK)
 """Kinds whose documents keep ``<metadata>``."""
 
 
-def new_document(site: Site, intent: Intent) -> Element:
-    """The document of a new object: its skeleton, the declared fields, its mark."""
-    address, tree = intent.address, intent.tree
+def new_document(site: Site, intent: Intent, born: Mapping[str, Any] | None = None) -> Element:
+    """The document of a new object: its skeleton, the declared fields, its mark.
+
+    Args:
+        site: where it will be.
+        intent: what is wanted.
+        born: the fields that it is made with, where steps to come make them what is wanted.
+    """
+    address, tree = intent.address, intent.tree if born is None else born
     uuid = site.uuid_for(intent)
     root = site.births.document(address, tree, site.inventory, uuid)
     if address.kind is Kind.VOLUME:

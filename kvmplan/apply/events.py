@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from kvmplan.address import Address
+from kvmplan.apply.port import ConsoleTail
+from kvmplan.apply.transfers import Transfer
 from kvmplan.diagnostics import Diagnostic
 from kvmplan.mapping.impact import Impact
 from kvmplan.plan.change import Action, Change, Plan, Step
@@ -36,7 +38,7 @@ class ChangeStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
-    """A step begins."""
+    """A step begins. One that waits for a guest begins once, however often it is looked at."""
 
     step: Step
 
@@ -78,13 +80,27 @@ class ChangeSkipped:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What waits longest and for what: a heartbeat in 30 seconds, and when a busy one is met."""
+    """What waits longest and for what: a heartbeat in 30 seconds, and when a busy one is met.
+
+    Of every transfer one in a few seconds; `done` and `total` count resources all the same.
+    """
 
     address: Address
     seconds: float
     waiting: str
     done: int
     total: int
+    transfer: Transfer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GuestNotReady:
+    """A guest was started and is not what it is waited for; what depends on it is left out."""
+
+    change: Change
+    step: Step
+    diagnostic: Diagnostic
+    console: ConsoleTail
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +115,7 @@ class ApplyFinished:
     """All is over. Counts are of resources; `outcomes` names every acting address.
 
     `run`: the id under which the journal has what was there before; ``""`` if it has nothing.
+    `unready`: the guests that were not what they were waited for.
     """
 
     added: int
@@ -106,10 +123,15 @@ class ApplyFinished:
     destroyed: int
     outcomes: tuple[tuple[Address, Action, Outcome, str], ...]
     run: str = ""
+    unready: tuple[Address, ...] = ()
 
     @classmethod
     def of(
-        cls, plan: Plan, outcomes: Mapping[Address, tuple[Outcome, str]], run: str = ""
+        cls,
+        plan: Plan,
+        outcomes: Mapping[Address, tuple[Outcome, str]],
+        run: str = "",
+        unready: Iterable[Address] = (),
     ) -> ApplyFinished:
         """The end of a plan, from what became of each acting resource and why."""
         rows = []
@@ -125,6 +147,7 @@ class ApplyFinished:
             destroyed=done[Action.DELETE] + replaced,
             outcomes=tuple(rows),
             run=run,
+            unready=tuple(sorted(unready)),
         )
 
     @property
@@ -147,6 +170,7 @@ Event = (
     | ChangeFailed
     | ChangeSkipped
     | Progress
+    | GuestNotReady
     | Warned
     | ApplyFinished
 )

@@ -10,7 +10,7 @@ from typing import TypeVar
 from kvmplan.address import Address, Kind
 from kvmplan.apply.claims import ClaimBook
 from kvmplan.apply.journal import Journal, secret_places
-from kvmplan.apply.port import ConnectionLost, HostError, Lock
+from kvmplan.apply.port import ConnectionLost, ConsoleTail, HostError, Lock
 from kvmplan.apply.precondition import check
 from kvmplan.apply.problems import LockLost, Stale, not_restarted
 from kvmplan.apply.site import Site
@@ -48,6 +48,7 @@ class Execution:
         self._worker = Worker(site)
         book.before_writing = self._check_lock
         self._looked = float("-inf")
+        self._leases: dict[Address, tuple[tuple[str, str, int], ...]] = {}
         self.lost = False
 
     def open(self, changes: Iterable[Change]) -> None:
@@ -105,6 +106,8 @@ class Execution:
         if step.verb is Verb.DEFINE and not task.creates and step.address.kind is Kind.DOMAIN:
             # An older guest gets a volume of this run: that it is whole must be known from now on.
             self._book.flush_volumes()
+        if step.verb is Verb.START:
+            self._before_start(task, step)
         restarts = step.impact is Impact.RESTART
         if restarts and step.verb is Verb.SHUTDOWN:
             self._before_restart(task)
@@ -135,6 +138,23 @@ class Execution:
         else:
             task.needs_no_restart = True
             task.notes.append(NOT_NEEDED)
+
+    def look_for(self, step: Step) -> None:
+        """Look whether a guest is what a step waits for. Raises NotReady, HostError."""
+        arguments = dict(step.arguments)
+        if arguments["what"] == "address":
+            arguments["old"] = self._leases.get(step.address, ())
+        self._site.host.perform(step.verb, step.address, arguments)
+
+    def console_tail(self, address: Address, lines: int) -> ConsoleTail:
+        """The end of what a guest said. Raises HostError."""
+        return self._site.host.console_tail(address, lines)
+
+    def _before_start(self, task: Task, step: Step) -> None:
+        """Note which leases are from before a guest's start: they do not say that it is up."""
+        if any(step.arguments.get("what") == "address" for step in task.change.steps):
+            leases = self._site.host.leases(step.address)
+            self._leases[step.address] = tuple((it.mac, it.ip, it.expires) for it in leases)
 
     def jobs(self, change: Change, step: Step | None) -> tuple[str, ...]:
         """What else is at work on what a step changes. Raises HostError."""

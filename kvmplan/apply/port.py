@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from kvmplan.address import Address
-from kvmplan.inventory import Claims, Inventory, LockInfo, Record, Wanted
+from kvmplan.inventory import Claims, GuestAddress, Inventory, LockInfo, Record, Wanted
 from kvmplan.kinds.verbs import Verb
 
 T = TypeVar("T")
@@ -46,6 +47,10 @@ class TimedOut(HostError):
     """It was asked for and has not happened in time (unplug, shutdown, job lock)."""
 
 
+class NotReady(HostError):
+    """A guest is not as it is waited for, yet. The message says what is lacking."""
+
+
 class LockHeld(HostError):
     """Another run holds the stack's lock."""
 
@@ -66,6 +71,21 @@ class ClaimsUnreadable(HostError):
         self.why, self.newer = why, newer
         summary = f"the claims in libvirt's secret '{usage}' cannot be read: {why}"
         super().__init__(f"{summary}; nothing was overwritten", doing="reading claims")
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleTail:
+    """The end of what a guest said on its console.
+
+    Attributes:
+        file: the console's log on the host; ``""``: it has none.
+        lines: its last ones, as they were written: by the guest, so for nobody's trust.
+        remark: why there are none.
+    """
+
+    file: str
+    lines: tuple[str, ...]
+    remark: str = ""
 
 
 class Reader(Protocol):
@@ -103,6 +123,18 @@ class Reader(Protocol):
         Block jobs, backups, migrations, snapshots, saves. Empty: nothing, or there is no such
         object, or it is of another kind.
         """
+        ...
+
+    def addresses(self, address: Address) -> tuple[GuestAddress, ...]:
+        """By which a running guest can be reached, IPv4 first; none of one that is not running."""
+        ...
+
+    def leases(self, address: Address) -> tuple[GuestAddress, ...]:
+        """What libvirt's networks have leased to a domain's interfaces, also while it is off."""
+        ...
+
+    def console_tail(self, address: Address, lines: int) -> ConsoleTail:
+        """The last lines of a running guest's console."""
         ...
 
     def locks(self) -> tuple[LockInfo, ...]:

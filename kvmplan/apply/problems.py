@@ -7,6 +7,7 @@ from typing import Any
 
 from kvmplan.apply.port import ConnectionLost, HostError, TimedOut
 from kvmplan.diagnostics import Diagnostic, Severity
+from kvmplan.images.errors import ImageError
 from kvmplan.kinds.skeletons import TemplateError
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.types import SecretText
@@ -105,6 +106,19 @@ def diagnostic(error: Exception, change: Change) -> Diagnostic:
     return Diagnostic(code, Severity.ERROR, text, change.source, remedy, change.address)
 
 
+def partly_done(change: Change, why: str) -> Diagnostic:
+    """A change of which some steps are done, and the others will not be."""
+    summary = f"{change.address.short}: only partly done: {why}"
+    return Diagnostic("KVP607", Severity.ERROR, summary, change.source, AGAIN, change.address)
+
+
+def unclaimed(host: str, error: HostError) -> Diagnostic:
+    """The claims on a host are not what they should be in the end."""
+    summary = f"the claims on host '{host}' could not be written: {words(error)}"
+    remedy = "apply again: what is done is done, and will be claimed then"
+    return Diagnostic("KVP606", Severity.ERROR, summary, remedy=remedy)
+
+
 def _tell(error: Exception) -> tuple[str, str, str | None]:
     match error:
         case ConnectionLost():
@@ -125,6 +139,8 @@ def _tell(error: Exception) -> tuple[str, str, str | None]:
             return "KVP609", str(error), error.remedy
         case TemplateError():
             return "KVP603", str(error), "correct the template"
+        case ImageError():
+            return error.code, error.summary, error.remedy
         case LookupError() | ValueError():
             return "KVP604", _plain(error), None
         case Invalid():

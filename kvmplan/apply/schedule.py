@@ -27,6 +27,7 @@ class Track:
     Attributes:
         first: its place in the order of changes.
         units: ids of its steps, in order; one invented id if it has none.
+        work: how many of them, from the first, the change is done with; the others are waits.
         position: how many of them are done.
         busy: whether one is being carried out.
         cause: why the rest is left out, once that is so.
@@ -35,10 +36,16 @@ class Track:
     change: Change
     first: int
     units: tuple[int, ...]
+    work: int
     position: int = 0
     busy: bool = False
     ended: bool = False
     cause: Cause | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the change is, though its guest may be waited for."""
+        return self.position >= self.work
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +62,14 @@ class Unit:
         return self.track.position == 0
 
     @property
+    def is_wait(self) -> bool:
+        """Whether it waits for a guest."""
+        return self.step is not None and self.step.waits
+
+    @property
     def is_last(self) -> bool:
         """Whether its change is over with it."""
-        return self.track.position == len(self.track.units) - 1
+        return self.track.position == self.track.work - 1
 
 
 @dataclass(slots=True)
@@ -106,7 +118,8 @@ class Schedule:
     def _track(self, change: Change, place: int) -> Track:
         steps = sorted(change.steps, key=lambda step: step.id)
         ids = tuple(step.id for step in steps) or (-1 - place,)
-        track = Track(change, place, ids)
+        waits = sum(step.waits for step in steps)
+        track = Track(change, place, ids, len(ids) - waits)
         for id_, step in zip(ids, steps or (None,), strict=True):
             self._units[id_] = Unit(id_, track, step)
         lane = self._lanes.setdefault(change.address.host, _Lane(threading.Condition(self._lock)))

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lxml.etree import _Element as Element
 
 from kvmplan.address import Address, Kind
 from kvmplan.apply.port import Host
 from kvmplan.apply.schema import Schemas
+from kvmplan.apply.transfers import Transfers
 from kvmplan.inventory import Inventory, Record
 from kvmplan.kinds.context import HostContext, VolumeFacts
 from kvmplan.mapping.document import parse_to_read
 from kvmplan.plan.born import Births, uuid_of
 from kvmplan.plan.intent import Intent
+
+if TYPE_CHECKING:
+    from kvmplan.images.fetch import Images
 
 
 class Site:
@@ -24,14 +28,32 @@ class Site:
     Attributes:
         inventory: what the plan was made from.
         stack: the stack's uid.
+        transfers: where bytes on their way are reported to.
     """
 
-    def __init__(self, host: Host, inventory: Inventory, births: Births, stack: str) -> None:
+    def __init__(
+        self,
+        host: Host,
+        inventory: Inventory,
+        births: Births,
+        stack: str,
+        images: Images | None = None,
+        transfers: Transfers | None = None,
+    ) -> None:
         self.host, self.inventory, self.births, self.stack = host, inventory, births, stack
+        self.transfers = transfers if transfers is not None else Transfers()
+        self._images = images
         self.schemas = Schemas(inventory.facts.uri)
         self._volumes: dict[str, VolumeFacts] = {}
         self._moved: set[str] = set()
         self._paths: dict[str, str] = {}
+
+    @property
+    def images(self) -> Images:
+        """What fetches the images of new volumes. LookupError in a run that fetches none."""
+        if self._images is None:
+            raise LookupError("this run fetches no images")
+        return self._images
 
     def volume(self, name: str) -> VolumeFacts | None:
         """The facts of ``POOL/NAME``, as the host has it now; None if there is no such volume."""

@@ -1,4 +1,4 @@
-"""Waits: steps that cannot begin because others work on their objects; since when, and for what."""
+"""Waits: steps that wait for others' work on their objects, or for guests; since when, for what."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kvmplan.apply.schedule import Unit
 from kvmplan.kinds.verbs import Verb
 
 SECONDS_BETWEEN_LOOKS = 1.0
-"""How often a busy object is looked at."""
+"""How often a busy object, or a guest that is waited for, is looked at."""
 
 
 _WAITING = {
@@ -70,6 +70,26 @@ class Waits:
             wait = Wait(unit, since, what, min(SECONDS_BETWEEN_LOOKS, left))
             self._waits[unit.id] = wait
             return wait, before is None
+
+    def again(self, unit: Unit, since: float, what: str, timeout: float) -> Wait | None:
+        """That a guest is not ready `timeout` seconds after `since` is to be looked at again.
+
+        Returns:
+            None if time is up.
+        """
+        left = timeout - (time.monotonic() - since)
+        with self._guard:
+            if left <= 0:
+                self._waits.pop(unit.id, None)
+                return None
+            wait = Wait(unit, since, what, min(SECONDS_BETWEEN_LOOKS, left))
+            self._waits[unit.id] = wait
+            return wait
+
+    def over(self, unit: Unit) -> None:
+        """A step waits no more."""
+        with self._guard:
+            self._waits.pop(unit.id, None)
 
     @property
     def all(self) -> tuple[Wait, ...]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from kvmplan.address import Address, Kind
 from kvmplan.apply import documents
+from kvmplan.apply.contents import Content, fill, prepare
 from kvmplan.apply.members import Member, locate, network_updates
 from kvmplan.apply.port import NotLive, TimedOut
 from kvmplan.apply.problems import Stale
@@ -23,8 +25,8 @@ from kvmplan.plan.arrange import REMOVING
 from kvmplan.plan.change import Action, Change, FieldChange, Step
 from kvmplan.plan.intent import Intent
 
-CREATING = frozenset({Verb.DEFINE, Verb.CREATE_VOLUME, Verb.CLONE_VOLUME})
-"""Verbs after which a new object exists."""
+CREATING = frozenset({Verb.DEFINE, Verb.CREATE_VOLUME, Verb.CLONE_VOLUME, Verb.UPLOAD})
+"""Verbs after which a new object exists; a volume with content only once it holds that."""
 
 UNCHECKED = "its live definition does not pass libvirt's own schema; it was sent without a check"
 
@@ -40,6 +42,7 @@ class Task:
         removed: whether the object that was there is gone.
         made: whether the new object exists.
         has_agent: whether the guest that is restarted has an agent that must answer afterwards.
+        content: what the new volume is filled with.
         needs_no_restart: whether what waited for the planned restart has reached the guest.
     """
 
@@ -50,6 +53,7 @@ class Task:
     removed: bool = False
     made: bool = False
     has_agent: bool = False
+    content: Content | None = None
     needs_no_restart: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -59,6 +63,11 @@ class Task:
         if self.intent is None:
             raise LookupError(f"{self.change.address.short} is not in the specs")
         return self.intent
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether the new volume gets bytes from here: until it has them, it is not made."""
+        return self.content is not None and self.content.data is not None
 
     @property
     def creates(self) -> bool:
@@ -101,6 +110,7 @@ class Worker:
             Verb.RESIZE_DISK: self._resize_disk,
             Verb.AWAIT: self._await,
             Verb.RENAME: self._rename,
+            Verb.UPLOAD: partial(fill, site),
         }
 
     def carry_out(self, task: Task, step: Step) -> Impact | None:
@@ -122,6 +132,7 @@ class Worker:
         begins = task.position == (0 if task.change.previous is None else 1)
         if begins and step.verb is not Verb.DEFINE:
             self._announce(task)
+            prepare(self._site, task)
         try:
             way(task, step)
         except (NotLive, TimedOut):
@@ -132,7 +143,7 @@ class Worker:
         if step.address.kind is Kind.VOLUME:
             self._site.forget(step.address.name)
         if step.verb in CREATING and task.creates:
-            task.made = True
+            task.made = not task.is_filled or step.verb is Verb.UPLOAD
         if step.verb in REMOVING:
             task.removed = True
         task.fresh = None
@@ -219,8 +230,12 @@ class Worker:
         return record
 
     def _new_volume(self, task: Task, step: Step) -> None:
-        root = documents.new_document(self._site, task.wanted)
-        self._perform(step.verb, step.address, {"xml": serialise(root), **step.arguments})
+        tree = task.wanted.tree if task.content is None else task.content.birth(task.wanted.tree)
+        root = documents.new_document(self._site, task.wanted, tree)
+        arguments = dict(step.arguments)
+        if arguments.pop("host_path", None) is not None and task.content is not None:
+            arguments["source"] = task.content.volume
+        self._perform(step.verb, step.address, {"xml": serialise(root), **arguments})
 
     # ------------------------------------------------------------------ members
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kvmplan.apply.port import Lock
     from kvmplan.cli.planfile import SavedPlan
     from kvmplan.cli.session import Session
+    from kvmplan.images.fetch import Images
     from kvmplan.plan.planner import Planned
 
 apply_flags = flags.together(
@@ -46,6 +47,7 @@ apply_flags = flags.together(
         metavar="D",
         help="How long to wait for the lock, such as 5m.",
     ),
+    click.option("--wait", is_flag=True, help="Wait for every guest that runs, as its spec says."),
     flags.job_timeout,
     click.option("--json", "as_json", is_flag=True, help="Stream events as JSON lines."),
     flags.plan_flags,
@@ -175,6 +177,10 @@ def _locked(
 
     refresh_pools(session)
     planned, stale = _plan(session, destroy, given, saved)
+    if given["wait"]:
+        from kvmplan.plan.readiness import wait_for_all
+
+        planned = wait_for_all(planned)
     plan = planned.plan
     show_plan(session.path, session.warnings, plan, form="text", summary=given["summary"])
     if plan.errored:
@@ -186,7 +192,8 @@ def _locked(
         if plan.acting and saved is None and not given["auto_approve"] and not _approved(plan):
             return ExitCode.ERROR
         code = _execute(session, planned, locks, given, journal)
-    return ExitCode.INCOMPLETE if stale and code == ExitCode.OK else code
+    applied = code in (ExitCode.OK, ExitCode.WAIT_TIMEOUT)
+    return ExitCode.INCOMPLETE if stale and applied else code
 
 
 def _refuse(refusals: Any) -> None:
@@ -234,13 +241,25 @@ def _execute(
             fail_fast=given["fail_fast"],
             stop=interrupted.event,
             journal=journal,
+            images=_images(session),
             job_timeout=given["job_seconds"],
         )
     return interrupted.code or _code(finished)
 
 
+def _images(session: Session) -> Images:
+    """What fetches images: to the user's cache; relative files are the repository's."""
+    from kvmplan.cli.places import images_folder
+    from kvmplan.images.fetch import Images
+    from kvmplan.spec.files import repository
+
+    return Images(images_folder, repository(session.path))
+
+
 def _code(finished: ApplyFinished) -> int:
-    return ExitCode.INCOMPLETE if finished.failed or finished.skipped else ExitCode.OK
+    if finished.failed or finished.skipped:
+        return ExitCode.INCOMPLETE
+    return ExitCode.WAIT_TIMEOUT if finished.unready else ExitCode.OK
 
 
 class _Interrupted:

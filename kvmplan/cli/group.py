@@ -13,6 +13,7 @@ COMMANDS = {
     "apply": ("apply", "Make the host what the specs say."),
     "destroy": ("apply", "Remove what the stack owns, nothing else."),
     "show": ("show", "Show a saved plan, a live object, or how it was before a run."),
+    "output": ("outputs", "Tell the stack's outputs, and its guests to other tools."),
     "drift": ("status", "Show what was changed by hand."),
     "status": ("status", "Show what is in sync, drifted, pending, held, orphaned."),
     "orphans": ("status", "List what the stack owns and no spec names."),
@@ -20,12 +21,15 @@ COMMANDS = {
     "forget": ("ownership", "Drop ownership of objects; touches nothing else."),
     "hold": ("ownership", "Make every run leave objects alone."),
     "release": ("ownership", "Take a hold back."),
+    "ssh": ("guest", "Log in to a guest, or run a command there."),
+    "console": ("guest", "Open a guest's serial console."),
     "start": ("power", "Start domains of the stack, by hand."),
     "stop": ("power", "Shut domains of the stack down, by hand."),
     "restart": ("power", "Shut domains of the stack down and start them again, by hand."),
     "doctor": ("doctor", "Look at KVM, QEMU and libvirt, and say what to do."),
     "lock": ("lock", "Show who holds which lock."),
     "force-unlock": ("lock", "Remove a lock whose holder is gone."),
+    "cache": ("cache", "List or prune the images that were fetched."),
     "version": ("version", "Print versions."),
 }
 """Command -> module, one line of help."""

@@ -34,3 +34,8 @@ def _folder(variable: str, usual: str) -> Path:
 def runs_folder() -> Path:
     """Where journals are: a directory for each stack, a file for each run. Raises as above."""
     return state_folder() / "runs"
+
+
+def images_folder() -> Path:
+    """Where fetched images are kept. Raises as above."""
+    return cache_folder() / "images"

@@ -56,7 +56,7 @@ def show(
         return
     session = session_of(path, given)
     try:
-        target = _address(session, address)
+        target = address_of(session, address)
         shown = _look(session, target, xml)
     finally:
         close(session)
@@ -78,7 +78,8 @@ def _show_plan(file: Path, form: str) -> None:
     emit(sys.stdout, plan.text if form == "text" else json.dumps(plan.document) + "\n")
 
 
-def _address(session: Session, text: str) -> Address:
+def address_of(session: Session, text: str) -> Address:
+    """The address that a text names. Raises `Failure`: KVP252."""
     from kvmplan.address import parse_address
 
     try:

@@ -151,6 +151,8 @@ def _rows(plan: Plan) -> Iterator[tuple[Address, list[str]]]:
         words += ["pending restart"] if change.address in pending else []
         words += ["waiting for the guest"] if change.address in waiting else []
         words += ["unlisted members"] if change.address in unlisted else []
+        guests = plan.bases.get(change.address)
+        words += [] if guests is None else [f"base of {guests} guest{'' if guests == 1 else 's'}"]
         yield change.address, words
     for address in plan.orphans:
         yield address, ["orphan"]

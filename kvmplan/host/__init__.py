@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from kvmplan.host.connection import default_uri, open_host, open_hosts
     from kvmplan.host.diagnosis import diagnose
     from kvmplan.host.doctor import Finding, examine
-    from kvmplan.host.threads import side_by_side, start
+    from kvmplan.host.threads import shares, side_by_side, start
 
 __all__ = [
     "Finding",
@@ -21,6 +21,7 @@ __all__ = [
     "examine",
     "open_host",
     "open_hosts",
+    "shares",
     "side_by_side",
     "start",
 ]
@@ -32,6 +33,7 @@ _HOMES = {
     "diagnose": "diagnosis",
     "examine": "doctor",
     "Finding": "doctor",
+    "shares": "threads",
     "side_by_side": "threads",
     "start": "threads",
 }

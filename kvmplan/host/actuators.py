@@ -9,6 +9,7 @@ from kvmplan.address import Address
 from kvmplan.host import (  # noqa: F401  (each registers its actuators)
     actuators_device,
     actuators_domain,
+    actuators_guest,
     actuators_network,
     actuators_object,
     actuators_outage,

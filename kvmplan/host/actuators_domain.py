@@ -6,28 +6,15 @@ import time
 from typing import Any
 
 import libvirt
-from lxml import etree
 
 from kvmplan.apply.port import HostError, TimedOut
+from kvmplan.host.guests import CANNOT_ASK, agent_answers, has_agent
 from kvmplan.host.jobs import domain_jobs
 from kvmplan.host.verb import Target, code_of, flags, is_missing, verb
-from kvmplan.kinds.agent import CONNECTED_AGENT
 from kvmplan.kinds.verbs import Verb
 
 _POLL_SECONDS = 0.2
 _ASK_AGAIN_SECONDS = 10.0
-_PING_SECONDS = 5
-
-_CANNOT_ASK = frozenset(
-    {
-        libvirt.VIR_ERR_OPERATION_INVALID,
-        libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED,
-        libvirt.VIR_ERR_AGENT_UNRESPONSIVE,
-        libvirt.VIR_ERR_AGENT_UNSYNCED,
-        libvirt.VIR_ERR_OPERATION_TIMEOUT,
-        libvirt.VIR_ERR_NO_SUPPORT,
-    }
-)
 
 
 @verb(Verb.SHUTDOWN)
@@ -76,7 +63,7 @@ def _goes_down(domain: Any, timeout: float) -> bool:
 def _ask(domain: Any, *, agent: bool) -> None:
     acpi: int = libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
     ways = (
-        [libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT, acpi] if agent and _has_agent(domain) else [acpi]
+        [libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT, acpi] if agent and has_agent(domain) else [acpi]
     )
     for way in [*ways, 0]:
         try:
@@ -84,14 +71,10 @@ def _ask(domain: Any, *, agent: bool) -> None:
         except libvirt.libvirtError as error:
             # A paused guest cannot be asked (55) but may be resumed by someone while we wait; the
             # test driver knows no ways to choose from (8).
-            if code_of(error) not in _CANNOT_ASK | {libvirt.VIR_ERR_INVALID_ARG}:
+            if code_of(error) not in CANNOT_ASK | {libvirt.VIR_ERR_INVALID_ARG}:
                 raise
         else:
             return
-
-
-def _has_agent(domain: Any) -> bool:
-    return bool(etree.fromstring(domain.XMLDesc(0).encode()).xpath(CONNECTED_AGENT))
 
 
 def _is_down(target: Target, error: libvirt.libvirtError) -> bool:
@@ -107,24 +90,12 @@ def await_guest(target: Target, *, timeout: float, agent: bool) -> None:
         if domain.state()[0] not in (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_BLOCKED):
             what = f"{target.address.short} is not running any more"
             raise HostError(what, doing=f"{Verb.AWAIT} {target.address.short}")
-        if not agent or (_has_agent(domain) and _answers(domain)):
+        if not agent or (has_agent(domain) and agent_answers(domain)):
             return
         if time.monotonic() >= deadline:
             what = f"the agent of {target.address.short} has not answered within {timeout:g} s"
             raise TimedOut(what, doing=f"{Verb.AWAIT} {target.address.short}")
         time.sleep(_POLL_SECONDS)
-
-
-def _answers(domain: Any) -> bool:
-    """Ask the agent for the time: it has no ping that does not taint the domain."""
-    try:
-        domain.agentSetResponseTimeout(_PING_SECONDS)
-        domain.getTime()
-    except libvirt.libvirtError as error:
-        if code_of(error) not in _CANNOT_ASK:
-            raise
-        return False
-    return True
 
 
 @verb(Verb.RESUME)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import libvirt
 
+from kvmplan.host.streams import send
 from kvmplan.host.verb import Target, code_of, verb, volume
 from kvmplan.kinds.verbs import Verb
 
@@ -46,6 +50,14 @@ def create_volume(target: Target, *, xml: str) -> None:
 def clone_volume(target: Target, *, xml: str, source: str) -> None:
     """Create a volume as a copy of another; returns when all is copied."""
     target.pool().createXMLFrom(xml, volume(target.connection, source), 0)
+
+
+@verb(Verb.UPLOAD)
+def upload(
+    target: Target, *, data: Path | bytes, told: Callable[[int], None] | None = None
+) -> None:
+    """Write into a new volume; holes and zeros are not sent, and stay holes there."""
+    send(target.connection, target.find(), data, told)
 
 
 @verb(Verb.RESIZE_VOLUME)

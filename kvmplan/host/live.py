@@ -8,20 +8,21 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from kvmplan.address import Address, Kind
-from kvmplan.apply.port import HostError, Lock
+from kvmplan.apply.port import ConsoleTail, HostError, Lock
 from kvmplan.host import claims as claim_store
+from kvmplan.host import guests
 from kvmplan.host import lock as lock_store
 from kvmplan.host.actuators import perform
 from kvmplan.host.arriving import Waiting
 from kvmplan.host.connection import Connections
-from kvmplan.host.domains import record_domain
+from kvmplan.host.domains import look_up, record_domain
 from kvmplan.host.errors import translating
 from kvmplan.host.facts import read_facts
 from kvmplan.host.inspect import complete_inventory, take_inventory
 from kvmplan.host.jobs import Jobs
 from kvmplan.host.stores import record_object, record_volume
 from kvmplan.host.threads import attended
-from kvmplan.inventory import Claims, HostFacts, Inventory, LockInfo, Record, Wanted
+from kvmplan.inventory import Claims, GuestAddress, HostFacts, Inventory, LockInfo, Record, Wanted
 from kvmplan.kinds.verbs import Verb
 
 T = TypeVar("T")
@@ -112,6 +113,36 @@ class LibvirtHost:
         """What is at work on a domain right now, or writes to a volume."""
         doing = f"looking for jobs of {address.short}"
         return self._attended(doing, lambda: self._jobs.of(self._connections.next(), address))
+
+    def addresses(self, address: Address) -> tuple[GuestAddress, ...]:
+        """By which a running guest can be reached, IPv4 first; none of one that is not running."""
+
+        def read() -> tuple[GuestAddress, ...]:
+            connection = self._connections.next()
+            domain = look_up(connection, address.name)
+            running = domain is not None and domain.isActive()
+            return guests.addresses(connection, domain) if running else ()
+
+        return self._attended(f"asking for addresses of {address.short}", read)
+
+    def leases(self, address: Address) -> tuple[GuestAddress, ...]:
+        """What libvirt's networks have leased to a domain's interfaces, also while it is off."""
+
+        def read() -> tuple[GuestAddress, ...]:
+            connection = self._connections.next()
+            domain = look_up(connection, address.name)
+            return guests.leases(connection, domain) if domain is not None else ()
+
+        return self._attended(f"asking for leases of {address.short}", read)
+
+    def console_tail(self, address: Address, lines: int) -> ConsoleTail:
+        """The last lines of a running guest's console. Raises `Vanished`."""
+
+        def read() -> ConsoleTail:
+            domain = self._connections.next().lookupByName(address.name)
+            return guests.console_tail(domain, self.uri, lines)
+
+        return self._attended(f"reading the console of {address.short}", read)
 
     def perform(self, verb: Verb, address: Address, arguments: Mapping[str, Any]) -> None:
         """Do one thing, and wait until it is so."""

@@ -13,12 +13,14 @@ from pydantic import Field
 
 from kvmplan.kinds.context import host_context
 from kvmplan.kinds.secretref import secret_reference
+from kvmplan.kinds.source import Source
 from kvmplan.kinds.verbs import Verb
+from kvmplan.kinds.volume import Backing
 from kvmplan.mapping.codecs import TEXT
-from kvmplan.mapping.markers import Case, Group, On, Presence, Ref, Through, Xml
+from kvmplan.mapping.markers import Case, Group, On, Policy, Presence, Ref, Through, Xml
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.strategy import Situation, live, next_boot, plugged, unplugged, when
-from kvmplan.mapping.types import HostPath, VolumeName
+from kvmplan.mapping.types import HostPath, Name, Size, VolumeName
 
 HOT_BUSES = frozenset({"virtio", "scsi", "usb"})
 """Buses that disks can be plugged into while the guest runs; sata and ide answer with an error."""
@@ -182,12 +184,22 @@ class Disk(Mapped):
         SOURCE,
     ] = None
     """A network disk: ``PROTOCOL:NAME``, such as ``nbd:export``; its hosts by `xml:`."""
+    size: Annotated[Size | None, Field(gt=0), Policy()] = None
+    """The short way: makes the volume ``POOL/DOMAIN-TARGET.FORMAT`` of this capacity."""
+    pool: Annotated[Name | None, Policy()] = None
+    """The pool that the short way makes its volume in."""
+    backing: Annotated[Backing | None, Policy()] = None
+    """The base that the volume of the short way is an overlay of."""
+    clone: Annotated[VolumeName | None, Policy()] = None
+    """The volume that the one of the short way is a copy of."""
+    source: Annotated[Source | None, Policy()] = None
+    """The image that the volume of the short way is made from."""
     bus: Annotated[
         Literal["virtio", "scsi", "sata", "ide", "usb", "fdc"] | None, Xml("./target/@bus")
     ] = None
     """How it is attached. By default from the target's name; CD-ROMs on sata."""
     format: Annotated[str | None, Xml("./driver/@type")] = None
-    """Format of a file or block device. A volume's is known."""
+    """Format of a file or block device, or of the short way's volume. Another volume's is known."""
     encryption: Annotated[
         DiskEncryption | None, Group("./source/encryption", skeleton="devices/encryption")
     ] = None

@@ -18,6 +18,7 @@ from kvmplan.kinds.disk import Disk
 from kvmplan.kinds.firmware import Firmware, Kernel
 from kvmplan.kinds.interface import Interface
 from kvmplan.kinds.verbs import Verb
+from kvmplan.kinds.waiting import WaitFor
 from kvmplan.mapping.markers import (
     Birth,
     Foreign,
@@ -160,3 +161,5 @@ class Domain(Mapped):
     """How long the guest may take to shut down. By default 2m."""
     force: Annotated[bool | None, Policy()] = None
     """Whether a restart or ``state: stopped`` may end in a power-off."""
+    wait_for: Annotated[WaitFor | None, Policy()] = None
+    """What is waited for after each of its starts; what `depends_on` it begins afterwards."""

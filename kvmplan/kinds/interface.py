@@ -12,10 +12,10 @@ from pydantic import Field
 
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.codecs import LOWER
-from kvmplan.mapping.markers import Case, Group, Is, NotRunning, On, Ref, Xml
+from kvmplan.mapping.markers import Case, Group, Is, NotRunning, On, Policy, Ref, Xml
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.strategy import live, next_boot, plugged, unplugged, when
-from kvmplan.mapping.types import Mac
+from kvmplan.mapping.types import Ip, Mac
 
 UPDATE = On(live(Verb.UPDATE_DEVICE))
 PLUG = On(
@@ -53,6 +53,8 @@ class Interface(Mapped):
         Ref("network"),
     ] = None
     """A virtual network."""
+    ip: Annotated[Ip | None, Policy()] = None
+    """Its IPv4 address: a static lease and the domain's name in DNS, in the stack's own network."""
     portgroup: Annotated[str | None, Xml("./source/@portgroup")] = None
     """The network's port group."""
     bridge: Annotated[

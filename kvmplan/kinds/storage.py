@@ -8,8 +8,9 @@ from typing import Any
 from kvmplan.kinds.contradiction import Contradiction
 from kvmplan.kinds.pool import Pool, PoolSource
 from kvmplan.kinds.pooltypes import POOL_TYPES, Build, pool_type
+from kvmplan.kinds.source import Source
 from kvmplan.kinds.volume import Volume
-from kvmplan.mapping.types import format_size
+from kvmplan.mapping.types import SecretText, format_size
 
 ENCRYPTED = ("raw", "qcow2")
 """Formats that qemu-img can encrypt."""
@@ -45,6 +46,33 @@ def volume_contradictions(volume: Volume) -> Iterator[Contradiction]:
     if volume.encryption is not None and volume.format not in (None, *ENCRYPTED):
         summary = f"volumes of format {volume.format} cannot be encrypted"
         yield Contradiction(("encryption",), summary, f"use {' or '.join(ENCRYPTED)}")
+    yield from _content(volume)
+    yield from _source(volume.source)
+    if volume.encryption is not None and (volume.content or volume.source) is not None:
+        summary = "what is uploaded replaces all that an encrypted volume begins with"
+        yield Contradiction(("encryption",), summary, "leave it out")
+
+
+def _content(volume: Volume) -> Iterator[Contradiction]:
+    text = volume.content
+    if text is None:
+        return
+    if volume.format not in (None, "raw"):
+        summary = f"content makes a raw volume, not {volume.format}"
+        yield Contradiction(("format",), summary, "leave the format out")
+    size = len((text.reveal() if isinstance(text, SecretText) else text).encode())
+    if volume.capacity is not None and volume.capacity < size:
+        yield Contradiction(("capacity",), f"its content has {size} bytes", "make it larger")
+
+
+def _source(source: Source | None) -> Iterator[Contradiction]:
+    if source is None:
+        return
+    if source.host_path is None and source.url is None and source.file is None:
+        yield Contradiction(("source",), "it says not where the image is", "give it a url or file")
+    if source.host_path is not None and source.checksum is not None:
+        summary = "an image that stays on the host is not read here, so nothing can be checked"
+        yield Contradiction(("source", "checksum"), summary, "leave it out, or use file or url")
 
 
 def in_pool(volume: Volume, type_: str) -> Iterator[Contradiction]:
@@ -79,7 +107,8 @@ def at_birth(volume: Volume, type_: str) -> Iterator[Contradiction]:
     elif format_ in kind.formats and format_ not in kind.makes:
         summary = f"libvirt cannot make volumes of format {format_}"
         yield Contradiction(("format",), summary, f"use one of: {', '.join(kind.makes)}")
-    if volume.capacity is None and volume.backing is None and volume.clone is None:
+    origins = (volume.backing, volume.clone, volume.source, volume.content)
+    if volume.capacity is None and all(origin is None for origin in origins):
         yield Contradiction((), "a new volume needs its capacity", "write capacity: 20GiB")
 
 

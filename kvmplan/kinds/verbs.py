@@ -31,6 +31,10 @@ class Verb(StrEnum):
     """Domain: ``timeout`` seconds, ``force``: ask agent or ACPI, wait, power off where forced."""
     AWAIT = "await"
     """Domain: ``timeout`` seconds, ``agent``: running after a start, and its agent answers."""
+    WAIT_FOR = "wait-for"
+    """Domain: ``what`` (address, agent, tcp, cloud-init), ``port`` of tcp, ``timeout`` seconds: one
+    look; `NotReady` if it is not so yet. ``old``: leases from before its start, which do not
+    count."""
     RESUME = "resume"
     """Domain: resume what was paused."""
     SET_AUTOSTART = "set-autostart"
@@ -71,6 +75,9 @@ class Verb(StrEnum):
     """Volume: ``xml``."""
     CLONE_VOLUME = "clone-volume"
     """Volume: ``xml``, ``source`` (POOL/NAME)."""
+    UPLOAD = "upload"
+    """Volume: ``data``, a file of this machine by its `Path`, or bytes: what it holds from its
+    beginning on; ``told`` is called with how many bytes of it are done."""
     RESIZE_VOLUME = "resize-volume"
     """Volume: ``bytes``, ``shrink``."""
     RESIZE_DISK = "resize-disk"

@@ -15,6 +15,7 @@ from pydantic import Field
 from kvmplan.kinds.context import host_context
 from kvmplan.kinds.pool import Permissions, unchanging
 from kvmplan.kinds.secretref import secret_reference
+from kvmplan.kinds.source import Source
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.markers import (
     Group,
@@ -23,14 +24,17 @@ from kvmplan.mapping.markers import (
     Ref,
     Runtime,
     Same,
+    Secret,
     Through,
     Xml,
 )
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.strategy import Situation, born, data_loss, live, when
-from kvmplan.mapping.types import HostPath, Size, VolumeName
+from kvmplan.mapping.types import HostPath, OpenText, Size, VolumeName
 
 BORN = On(born())
+SHORT = ("size", "pool", "backing", "clone", "source")
+"""Fields of a disk that make it a volume of its own: `kvmplan.spec.shortdisks`."""
 GRAIN = 1024
 """qcow2 capacities are rounded up to whole KiB at creation (and to 512 bytes at a resize)."""
 
@@ -109,7 +113,7 @@ class Encryption(Mapped):
 class Volume(Mapped):
     """A storage volume."""
 
-    exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("backing", "clone"),)
+    exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("backing", "clone", "source", "content"),)
     capacity: Annotated[
         Size | None,
         Field(gt=0),
@@ -143,3 +147,7 @@ class Volume(Mapped):
     """The base that it is an overlay of."""
     clone: Annotated[VolumeName | None, Runtime("clone"), Ref("volume"), BORN] = None
     """The volume that it is a full copy of: ``POOL/NAME``."""
+    source: Annotated[Source | None, Group("."), BORN] = None
+    """The image that it is made from, then grown to its capacity."""
+    content: Annotated[OpenText | None, Runtime("content"), Secret(), BORN] = None
+    """What it holds, as text (UTF-8). Its format is raw then."""

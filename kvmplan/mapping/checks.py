@@ -96,8 +96,8 @@ def _type_problems(place: Place, annotation: Any, item: Any) -> Iterable[str]:
     name, shape = type(place).__name__, container(annotation)
     if isinstance(place, Group | Items) and item is None:
         yield f"{name} needs a Mapped type"
-    if not isinstance(place, Group | Items) and item is not None:
-        yield "a nested model needs Group or Items"
+    if not isinstance(place, Group | Items | Policy) and item is not None:
+        yield "a nested model needs Group or Items; or Policy"
     if isinstance(place, Presence | Is) and scalar_type(annotation) is not bool:
         yield f"{name} is for booleans"
     if isinstance(place, Items | Pairs | Foreign) is not (shape is dict):
@@ -140,7 +140,7 @@ def _modifier_problems(
     kinds = [type(mark) for mark in marks if type(mark).__module__ == Xml.__module__]
     for kind in sorted({kind.__name__ for kind in kinds if kinds.count(kind) > 1}):
         yield f"two markers {kind}"
-    if Secret in kinds and not isinstance(place, Xml | Through):
+    if Secret in kinds and not isinstance(place, Xml | Through | Runtime):
         yield "Secret is for a text"
     allowed: dict[type, tuple[type, ...]] = {Case: WRITTEN, Same: (Xml, Through), Ref: SCALAR}
     for marker, places in allowed.items():

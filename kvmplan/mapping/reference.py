@@ -130,6 +130,20 @@ MOVED: Schema = {
         "additionalProperties": False,
     },
 }
+OUTPUT: Schema = {
+    "anyOf": [
+        {
+            "type": "object",
+            "properties": {
+                "value": {"description": "Its value, of expressions over what is live."},
+                "description": {"type": "string", "description": "What it is for."},
+            },
+            "required": ["value"],
+            "additionalProperties": False,
+        },
+        {"type": ["string", "number", "boolean", "array"]},
+    ],
+}
 
 
 def json_schema(models: Mapping[str, type[Mapped]]) -> Schema:
@@ -155,6 +169,7 @@ def json_schema(models: Mapping[str, type[Mapped]]) -> Schema:
             "profiles": profiles,
             **sections,
             "moved": MOVED,
+            "outputs": _named(OUTPUT, "Values that the stack tells."),
         },
         "additionalProperties": False,
         "$defs": dict(sorted(definitions.items())),

@@ -294,6 +294,16 @@ def _secret(value: Any) -> SecretText:
     raise ValueError("a secret is a text; write !secret {env: NAME} or !secret {file: PATH}")
 
 
+def _text_or_secret(value: Any) -> str | SecretText:
+    if isinstance(value, str | SecretText):
+        return value
+    raise ValueError("expected a text; !raw keeps {{ in it as it is")
+
+
+OpenText = Annotated[
+    Any, BeforeValidator(_text_or_secret), WithJsonSchema({"type": "string", "writeOnly": True})
+]
+"""A text, or a `SecretText` where a template put secrets into it."""
 SecretStr = Annotated[
     Any, BeforeValidator(_secret), WithJsonSchema({"type": "string", "writeOnly": True})
 ]

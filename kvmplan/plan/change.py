@@ -107,6 +107,11 @@ class Step:
     impact: Impact = Impact.LIVE
     fallback: Impact | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether it only waits for a guest: its change is done without it."""
+        return self.verb is Verb.WAIT_FOR
+
 
 @dataclass(frozen=True, slots=True)
 class Precondition:
@@ -230,6 +235,8 @@ class Plan:
     unlisted: tuple[Unlisted, ...] = ()
     released: tuple[Released, ...] = ()
     orphans: tuple[Address, ...] = ()
+    bases: Mapping[Address, int] = field(default_factory=dict)
+    """How many guests stand on each volume that overlays and clones are made from."""
     growth: tuple[Growth, ...] = ()
     refusals: tuple[Guarded, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
@@ -246,6 +253,11 @@ class Plan:
     def acting(self) -> tuple[Change, ...]:
         """The changes that do something."""
         return tuple(change for change in self.changes if change.action is not Action.NOOP)
+
+    @property
+    def carried_out(self) -> tuple[Change, ...]:
+        """The changes that do something, or wait for a guest that is left as it is."""
+        return tuple(c for c in self.changes if c.action is not Action.NOOP or c.steps)
 
     def count(self) -> tuple[int, int, int]:
         """To add, to change, to destroy: a replacement counts in add and destroy."""

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics, Place, Severity
 from kvmplan.inventory import EMPTY, Inventory
+from kvmplan.kinds.macs import derived_mac
 from kvmplan.plan.change import Action
 from kvmplan.plan.collisions import Collisions
 from kvmplan.plan.intent import Intent
@@ -103,14 +104,17 @@ class Conflicts:
         self,
         intents: Mapping[Address, Intent],
         actions: Mapping[Address, Action],
+        stack: str,
         found: Diagnostics,
     ) -> None:
         self._intents, self._actions, self._found = intents, actions, found
+        self._stack = stack
 
     def check(self, host: str, inventory: Inventory, users: Users) -> None:
         """Report MACs, disks, bridges and subnets that collide."""
         domains, networks = self._of(Kind.DOMAIN, host), self._of(Kind.NETWORK, host)
         self._macs(domains, users)
+        self._leases(domains)
         self._disks(domains, users)
         Collisions(inventory, users, networks, self._report).check(domains)
 
@@ -156,6 +160,21 @@ class Conflicts:
                         "give one of them another MAC",
                     )
                 seen.setdefault(mac, here)
+
+    def _leases(self, domains: list[Intent]) -> None:
+        """A lease is for the MAC that the spec leads to; an interface may have kept another."""
+        for intent in domains:
+            nics = getattr(intent.resource.model, "interfaces", None) or {}
+            for key, nic in nics.items():
+                if nic.ip is None or nic.mac is not None:
+                    continue
+                mac = intent.tree["interfaces"][key]["mac"]
+                if mac != derived_mac(self._stack, intent.address, key):
+                    summary = (
+                        f"{intent.address.short}: '{key}' keeps the MAC {mac}, which has no lease"
+                    )
+                    at = ("interfaces", key, "ip")
+                    self._report("KVP136", intent, at, summary, f"write `mac: {mac}` beside its ip")
 
     def _disks(self, domains: list[Intent], users: Users) -> None:
         seen: dict[str, str] = {}

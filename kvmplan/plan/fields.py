@@ -73,7 +73,9 @@ def compare(intent: Intent, facts: Any, running: Tree | None) -> Compared:
 def _hidden(intent: Intent, path: Path) -> bool:
     """Whether the host did not let us see the live value: it is not compared."""
     seen = intent.record is None or intent.record.secure
-    return not seen and any(link.secret for link in chain(intent.model, path))
+    links = chain(intent.model, path)
+    in_document = not isinstance(links[-1].place, Runtime)
+    return not seen and in_document and any(link.secret for link in links)
 
 
 def running_tree(intent: Intent) -> Tree | None:
@@ -143,18 +145,15 @@ def _ignored(path: Path, ignored: Iterable[Path]) -> bool:
 def _effect(
     intent: Intent, path: Path, before: Any, after: Any, facts: Any, running: Tree | None
 ) -> Effect:
-    links = chain(intent.model, path)
-    if isinstance(links[-1].place, Runtime):
-        return _runtime_effect(links[-1].place.name, path, before, after, facts)
     situation = Situation(path, before, after, intent.live or {}, running, intent.tree, facts)
     effect = _strategy_effect(intent, situation)
+    if effect.noted:
+        return effect
+    place = chain(intent.model, path)[-1].place
+    if isinstance(place, Runtime):
+        return _runtime_effect(place.name, path, before, after, facts)
     record = intent.record
-    if (
-        record is not None
-        and record.address.kind in RUNNING_KINDS
-        and not record.active
-        and not effect.noted
-    ):
+    if record is not None and record.address.kind in RUNNING_KINDS and not record.active:
         return Effect(Impact.NEXT_BOOT)
     return effect
 
@@ -176,8 +175,6 @@ RUNNING_KINDS = (Kind.DOMAIN, Kind.NETWORK)
 
 def _runtime_effect(name: str, path: Path, before: Any, after: Any, facts: Any) -> Effect:
     match name, after:
-        case "clone", _:
-            return Effect(Impact.NONE, noted=True)
         case "active", True:
             return Effect(Impact.START, Verb.START)
         case "active", _:
@@ -224,6 +221,8 @@ def _birth_note(intent: Intent, path: Path, before: Any, after: Any) -> str:
     from kvmplan.kinds import describe
 
     kind, name = intent.address.kind, ".".join(path)
+    if any(link.secret for link in chain(intent.model, path)):
+        return f"{name}: not what it was born with; --replace {intent.address.short} acts"
     was, says = describe(kind, path, before), describe(kind, path, after)
     return f"{name}: born from {was}, the spec says {says}; --replace {intent.address.short} acts"
 

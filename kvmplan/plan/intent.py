@@ -23,6 +23,7 @@ from kvmplan.mapping.model import Mapped, bindings, declared
 from kvmplan.plan.born import Births
 from kvmplan.plan.chains import overlays, strays
 from kvmplan.plan.names import pair_names
+from kvmplan.plan.origin import origin_facts
 from kvmplan.spec.desired import Resource
 
 Tree = dict[str, Any]
@@ -107,12 +108,11 @@ def _is_down(address: Address, record: Record | None, claim: Claim | None) -> bo
 
 def runtime_of(record: Record, claim: Claim | None, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of an object that its document does not hold, by the names of `Runtime` fields."""
-    born = claim.born if claim is not None else wanted
     return {
         "active": record.active,
         "autostart": record.autostart,
         "state": STATES.get(record.state, record.state.value),
-        "clone": born.get("clone", wanted.get("clone") if claim is None else None),
+        **origin_facts(claim.born if claim is not None else None, wanted),
     }
 
 

@@ -9,27 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from hashlib import sha256
 from typing import Any
 
 from lxml.etree import _Element as Element
 
 from kvmplan.address import Address
+from kvmplan.kinds.macs import derived_mac
 from kvmplan.kinds.mark import Mark, Names
 from kvmplan.mapping.lens import Context, read
 from kvmplan.mapping.markers import Items
 from kvmplan.mapping.model import Mapped, bindings
 
-OUI = "52:54:00"
-"""The prefix of QEMU's MAC addresses."""
-
 Tree = dict[str, Any]
-
-
-def derived_mac(stack: str, address: Address, name: str) -> str:
-    """The MAC address of a NIC whose spec gives none."""
-    digest = sha256(f"{stack}/{address}/{name}".encode()).digest()
-    return ":".join([OUI, *(f"{byte:02x}" for byte in digest[:3])])
 
 
 def pair_names(

@@ -22,6 +22,7 @@ from kvmplan.mapping.impact import Impact, worst
 from kvmplan.mapping.model import secret_paths
 from kvmplan.plan import identity, steps
 from kvmplan.plan.arrange import arrange
+from kvmplan.plan.bases import guests_per_base
 from kvmplan.plan.born import Births
 from kvmplan.plan.busy import busy
 from kvmplan.plan.change import (
@@ -42,6 +43,7 @@ from kvmplan.plan.moves import follow, report_both
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.outages import outage_notes, outage_steps, plan_outages
 from kvmplan.plan.prune import implausible, wants_prune
+from kvmplan.plan.readiness import wait_notes, waits_after
 from kvmplan.plan.references import found as live_references
 from kvmplan.plan.references import wanted
 from kvmplan.plan.restarts import plan_restarts, restart_notes
@@ -144,7 +146,7 @@ class Planner:
         left_out = {a for a in self._desired.resources if not self._judge.is_chosen(a)}
         check_references(self._desired.resources, self._inventories, actions, left_out, self._found)
         self._check_storage(acting)
-        conflicts = Conflicts(self._judge.intents, actions, self._found)
+        conflicts = Conflicts(self._judge.intents, actions, self._desired.stack.uid, self._found)
         for host in users:
             conflicts.check(host, self._inventories[host], users[host])
 
@@ -190,6 +192,7 @@ class Planner:
         drafts = list(self._steps(draft, users))
         # A pool that is formatted at its birth is more than created.
         built = [step.impact for step in drafts if step.verb is Verb.BUILD]
+        drafts += waits_after(drafts, intent)
         resource = self._desired.resources.get(address)
         secrets = secret_paths(intent.model, intent.tree) if intent else ()
         return Change(
@@ -205,7 +208,7 @@ class Planner:
             steps=tuple(step.unnumbered() for step in drafts),
             precondition=self._precondition(draft),
             source=resource.place if resource else None,
-            notes=(*draft.compared.notes, *self._notes(draft, users)),
+            notes=(*draft.compared.notes, *self._notes(draft, users), *wait_notes(drafts)),
             pending=draft.pending,
             previous=self._former(draft),
         )
@@ -328,6 +331,7 @@ class Planner:
             unlisted=tuple(self._judge.unlisted),
             released=tuple(self._judge.released),
             orphans=tuple(a for a in self._judge.orphans() if a not in changes),
+            bases=guests_per_base(self._desired.resources),
             growth=growth(needs),
             refusals=(
                 *(refusals(scene) if users else ()),

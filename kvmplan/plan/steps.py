@@ -90,15 +90,20 @@ def _building(intent: Intent, **again: bool) -> Iterator[Draft]:
 
 
 def _new_volume(intent: Intent, fields: tuple[Path, ...]) -> Iterator[Draft]:
-    clone = intent.tree.get("clone")
-    if clone is None:
-        yield Draft(Verb.CREATE_VOLUME, intent.address, fields, impact=Impact.CREATE)
-        return
-    yield Draft(Verb.CLONE_VOLUME, intent.address, fields, {"source": clone}, impact=Impact.CREATE)
-    capacity = intent.tree.get("capacity")
-    if capacity is not None:
+    """Created, or made from another one; filled; then grown to what is wanted."""
+    address, tree = intent.address, intent.tree
+    source = tree.get("source") or {}
+    copied = {"source": tree.get("clone"), "host_path": source.get("host_path")}
+    copied = {name: value for name, value in copied.items() if value is not None}
+    filled = next((name for name in ("content", "source") if tree.get(name) is not None), None)
+    verb = Verb.CLONE_VOLUME if copied else Verb.CREATE_VOLUME
+    yield Draft(verb, address, fields, copied, impact=Impact.CREATE)
+    if filled and not copied:
+        yield Draft(Verb.UPLOAD, address, ((filled,),), impact=Impact.CREATE)
+    capacity = tree.get("capacity")
+    if capacity is not None and (copied or filled):
         arguments = {"bytes": capacity, "shrink": False}
-        yield Draft(Verb.RESIZE_VOLUME, intent.address, (("capacity",),), arguments, Impact.CREATE)
+        yield Draft(Verb.RESIZE_VOLUME, address, (("capacity",),), arguments, Impact.CREATE)
 
 
 def deletion(

@@ -12,6 +12,8 @@ from kvmplan.diagnostics import Place
 
 if TYPE_CHECKING:
     from kvmplan.mapping.model import Mapped
+    from kvmplan.spec.names import Names
+    from kvmplan.spec.node import Node
 
 PREFIX = "KVMPLAN_VAR_"
 """What the names of environment variables begin with that give values to variables."""
@@ -108,6 +110,22 @@ class Stack:
 
 
 @dataclass(frozen=True, slots=True)
+class Output:
+    """A value that the stack tells; evaluated by `kvmplan.spec.outputs` when hosts were looked at.
+
+    Attributes:
+        node: its value, expressions and all.
+        variables: what ``var`` is in it.
+    """
+
+    name: str
+    node: Node
+    description: str
+    variables: Names
+    place: Place | None
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """All that the specs ask for.
 
@@ -116,6 +134,7 @@ class Desired:
         closed: whether it follows from those files, and from variables, alone: neither templates
             nor secrets went into it.
         moved: address of a domain -> the names it had before, the last one first.
+        outputs: what the stack tells, by name.
     """
 
     stack: Stack
@@ -123,3 +142,4 @@ class Desired:
     sources: tuple[str, ...]
     closed: bool = False
     moved: Mapping[Address, tuple[str, ...]] = field(default_factory=dict)
+    outputs: Mapping[str, Output] = field(default_factory=dict)

@@ -25,9 +25,8 @@ class Layout:
 
     Attributes:
         files: the spec files, sorted.
-        root: the repository: relative paths of templates and secrets start here, and variable
-            files stand here. The parent of a directory of specs (the directory itself while it is
-            the working directory); the directory of a single file.
+        root: the repository: relative paths of templates, secrets and images start here, and
+            variable files stand here.
         beside: directories in which variable files are looked for, later ones win.
     """
 
@@ -57,12 +56,21 @@ def variable_files(layout: Layout) -> list[Path]:
     return found
 
 
+def repository(path: Path) -> Path:
+    """The repository of the specs at a path, with no link in it.
+
+    The parent of a directory of specs (the directory itself while it is the working directory); the
+    directory of a single file.
+    """
+    here = path.resolve()
+    return here if path.is_dir() and here == Path.cwd() else here.parent
+
+
 def find(path: Path, report: Diagnostics) -> Layout | None:
     """The files of a stack; None, and an error, if there is nothing to read."""
     if path.is_dir():
         files = _below(path, report)
-        here = path.resolve()
-        root = here if here == Path.cwd() else here.parent
+        here, root = path.resolve(), repository(path)
         beside = (root,) if root == here else (root, here)
         if not files:
             summary = f"no spec files (*.yaml, *.yml) in {shown(path)}"
@@ -70,7 +78,7 @@ def find(path: Path, report: Diagnostics) -> Layout | None:
             return None
         return Layout(files, root, beside)
     if path.exists():
-        return Layout((path,), path.resolve().parent, (path.resolve().parent,))
+        return Layout((path,), repository(path), (repository(path),))
     remedy = "give the directory of the specs, or run 'kvmplan init'"
     report.error(codes.FILES, f"there is no {shown(path)}", None, remedy)
     return None

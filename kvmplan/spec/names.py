@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 Scope: TypeAlias = dict[str, Any]
 """The names an expression sees: var, each, host."""
 ROOTS = ("var", "each", "host")
+LIVE_ROOTS = ("domain", "network", "pool", "volume", "hosts")
+"""What the expressions of outputs see beside ``var``."""
 
 
 class Problem(Exception):
@@ -22,12 +24,13 @@ class BrokenName(Exception):
 
 
 class Names(dict[str, Any]):
-    """The names below ``var`` or ``each``.
+    """The names below ``var`` or ``each``, or those of something live.
 
     Attributes:
-        label: ``var`` or ``each``.
+        label: ``var`` or ``each``, or whose names they are.
         absent: why there are none, where that is so.
         broken: names whose own problem is reported already.
+        lacking: names that are known and have no value just now, and why.
     """
 
     def __init__(
@@ -36,6 +39,8 @@ class Names(dict[str, Any]):
         values: dict[str, Any],
         absent: str | None = None,
         broken: frozenset[str] = frozenset(),
+        lacking: dict[str, str] | None = None,
     ) -> None:
         super().__init__(values)
         self.label, self.absent, self.broken = label, absent, broken
+        self.lacking = lacking if lacking is not None else {}

@@ -8,7 +8,7 @@ reported for the first.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from kvmplan.address import LOCAL, Address, Kind
 from kvmplan.diagnostics import Diagnostics, Place
 from kvmplan.kinds.checks import contradictions
+from kvmplan.kinds.pooltypes import pool_type
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.types import Name, VolumeName
 from kvmplan.spec import codes
@@ -31,6 +32,7 @@ from kvmplan.spec.places import Places, nearest
 from kvmplan.spec.references import depends_on, references
 from kvmplan.spec.render import Renderer, Unrendered
 from kvmplan.spec.secrets import Secrets
+from kvmplan.spec.shortdisks import expand
 from kvmplan.spec.suggest import did_you_mean
 from kvmplan.spec.validate import at, validate, words
 
@@ -117,31 +119,63 @@ class Resolver:
         wrong = _name_problem(kind, instance.name)
         if wrong is not None:
             self._report.error(codes.NAME, f"{subject}: {wrong}", entry.place)
-        partial = False
+        is_partial = False
         try:
             node = self._renderer.render(node, instance.scope)
         except Unrendered as error:
             if error.node is None or error.node.tag == BROKEN:
                 return False
-            node, partial = error.node, True
+            node, is_partial = error.node, True
         if kind is Kind.DOMAIN:
             node = self._domain(node, model, subject, instance.scope)
+            node, volumes = expand(
+                node, address, partial(self._default_format, address.host), self._report
+            )
+            for volume in volumes:
+                self._short_volume(Address(address.host, Kind.VOLUME, volume.name), volume.entry)
         else:
             node = self._normaliser.resource(node, model, subject, OWN_META)
+        named = wrong is None
+        self._resource(address, entry, node, subject, is_partial=is_partial, is_named=named)
+        return True
+
+    def _short_volume(self, address: Address, entry: Entry) -> None:
+        """Add the volume that a disk stands for, in the disk's place."""
+        subject = str(address) if self._several_hosts else address.short
+        wrong = _name_problem(Kind.VOLUME, address.name)
+        if wrong is not None:
+            self._report.error(codes.NAME, f"{subject}: {wrong}", entry.place)
+            return
+        model = self._models[Kind.VOLUME]
+        node = self._normaliser.resource(entry.node, model, subject, OWN_META)
+        self._resource(address, entry, node, subject)
+
+    def _resource(
+        self,
+        address: Address,
+        entry: Entry,
+        node: Node,
+        subject: str,
+        *,
+        is_partial: bool = False,
+        is_named: bool = True,
+    ) -> None:
+        """Validate a resource, and add it if it is whole and nothing is wrong with it."""
+        model = self._models[address.kind]
         if not isinstance(node.value, dict):
             summary = f"{subject}: expected a mapping, got {words(node.value)}"
             self._report.error(codes.VALUE, summary, node.place, None, address)
-            return True
+            return
         fields = without(node, OWN_META)
         extracted = self._extractor.resource(fields, model, subject)
         value = validate(
-            model, extracted.raw, fields, subject, self._report, address, partial=partial
+            model, extracted.raw, fields, subject, self._report, address, partial=is_partial
         )
         places = Places(entry, fields)
         lifecycle = read_lifecycle(address, model, child(node, "lifecycle"), self._report)
         after = depends_on(address, child(node, "depends_on"), self._known_hosts, self._report)
-        if value is None or wrong is not None or partial:
-            return True
+        if value is None or is_partial or not is_named:
+            return
         for clash in contradictions(value):
             summary = f"{at(subject, clash.path)}: {clash.summary}"
             place = nearest(places, clash.path)
@@ -152,7 +186,12 @@ class Resolver:
         self._add(
             Resource(address, value, defaults, place, places, lifecycle, after, found), subject
         )
-        return True
+
+    def _default_format(self, host: str, pool: str) -> str:
+        """What volumes of a pool are born as; of one that no spec declares, as in a directory."""
+        declared = self.resources.get(Address(host, Kind.POOL, pool))
+        type_ = getattr(declared.model, "type", None) if declared is not None else None
+        return pool_type(type_).formats[0]
 
     def _add(self, resource: Resource, subject: str) -> None:
         other = self.resources.setdefault(resource.address, resource)

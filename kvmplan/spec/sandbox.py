@@ -20,7 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 
 from kvmplan.spec.budget import CALL, MAX_BITS, VIEWS, begin, charge, spend, weight
 from kvmplan.spec.metered import OWN, REWRITTEN, Filter, finalize, metered, paying
-from kvmplan.spec.names import ROOTS, BrokenName, Names, Problem, Scope
+from kvmplan.spec.names import LIVE_ROOTS, ROOTS, BrokenName, Names, Problem, Scope
 from kvmplan.spec.node import Node
 from kvmplan.spec.suggest import did_you_mean
 
@@ -99,6 +99,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """What an unknown name stands for: ``default()`` may take it, any other use is an error."""
         if name in names.broken:
             raise BrokenName(name)
+        if name in names.lacking:
+            return self.undefined(names.lacking[name], exc=UnknownName)
         what = "variable" if names.label == "var" else "name"
         summary = names.absent or f"undefined {what} '{names.label}.{name}'"
         known = [*names, *names.broken]
@@ -211,6 +213,8 @@ def _root_remedy(message: str) -> str | None:
     name = message.split("'")[1] if message.endswith("is undefined") and "'" in message else ""
     if name in ROOTS:
         return "it is known inside resources only"
+    if name in LIVE_ROOTS:
+        return "what is live is known in `outputs` only"
     return did_you_mean(name, ROOTS, "expressions know") if name else None
 
 

@@ -18,8 +18,8 @@ from kvmplan.spec.suggest import did_you_mean
 from kvmplan.spec.validate import validate
 
 KINDS = {kind.plural: kind for kind in Kind}
-SECTIONS = ("stack", "variables", "profiles", *KINDS, "moved")
-LATER = ("nwfilters", "secrets", "outputs", "checks", "policies")
+SECTIONS = ("stack", "variables", "profiles", *KINDS, "outputs", "moved")
+LATER = ("nwfilters", "secrets", "checks", "policies")
 """Sections of the language that this version does not carry out."""
 STACK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 

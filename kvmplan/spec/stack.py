@@ -12,9 +12,11 @@ from kvmplan.spec.budget import begin_run
 from kvmplan.spec.desired import Desired, LoadOptions, Stack
 from kvmplan.spec.expand import Expander
 from kvmplan.spec.files import find, read_mapping, shown
+from kvmplan.spec.leases import write_leases
 from kvmplan.spec.moved import Moves
 from kvmplan.spec.names import Names
 from kvmplan.spec.node import Entry, Node
+from kvmplan.spec.outputs import read_outputs
 from kvmplan.spec.render import Renderer, Unrendered
 from kvmplan.spec.resolve import Resolver
 from kvmplan.spec.secrets import Secrets
@@ -54,11 +56,14 @@ def load_stack(
     several, whole = bool(hosts and len(hosts) > 1), not report.has_errors
     moves = Moves(resolver.resources, report, several_hosts=several, whole=whole)
     moved = moves.read(documents, renderer, {"var": values})
+    if stack is not None:
+        write_leases(resolver.resources, stack.uid, report)
+    outputs = read_outputs(gather(documents, "outputs", report), values, renderer, report)
     if stack is None or (report.has_errors and not options.keep_going):
         return None, report
     sources = (*map(shown, layout.files), *variables.sources)
     closed = not renderer.used_templates and not secrets.used
-    return Desired(stack, resolver.resources, sources, closed, moved), report
+    return Desired(stack, resolver.resources, sources, closed, moved, outputs), report
 
 
 def _stack(

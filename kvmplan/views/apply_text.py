@@ -19,19 +19,24 @@ from kvmplan.apply.events import (
     ChangeSkipped,
     ChangeStarted,
     Event,
+    GuestNotReady,
     Outcome,
     Progress,
     StepFinished,
     StepStarted,
     Warned,
 )
+from kvmplan.apply.transfers import Transfer
+from kvmplan.diagnostics import Diagnostic
 from kvmplan.mapping.impact import Impact
 from kvmplan.mapping.secrecy import Scrubber
-from kvmplan.plan.change import Action, Change, Reason
+from kvmplan.mapping.types import format_duration
+from kvmplan.plan.change import Action, Change, Reason, Step
+from kvmplan.plan.readiness import words
 from kvmplan.views.diagnostics import diagnostic_text
 from kvmplan.views.layout import Layout, plural
 from kvmplan.views.redact import scrubber
-from kvmplan.views.style import PLAIN, Meaning, Style, emit
+from kvmplan.views.style import PLAIN, Meaning, Style, emit, printable
 
 _ADDRESS_COLUMN = 36
 _WHAT_COLUMN = 24
@@ -105,20 +110,27 @@ class ApplyText:
                 self._secrets = scrubber(plan)
             case ChangeStarted(change):
                 self._started(change)
-            case StepStarted():
-                pass  # a resource's own line says it all; heartbeats name what takes long
-            case StepFinished(step, _, fell_back):
+            case StepStarted(step):
+                if step.waits:  # of others a resource's own line says it all
+                    self._waiting(step)
+            case StepFinished(step, seconds, fell_back):
+                if step.waits:
+                    what = f"{self._layout.address(step.address):<{_ADDRESS_COLUMN}}"
+                    done = f"{what} {words(step.arguments):<{_WHAT_COLUMN}} {seconds:>6.1f} s"
+                    self._result("ready", Meaning.GOOD, done)
                 if fell_back is not None:
                     self._fell_back[step.address] = fell_back
             case ChangeFinished():
                 self._finished(event)
             case ChangeFailed():
-                self._failed(event)
+                self._told_of("FAILED", event.change, event.diagnostic)
             case ChangeSkipped(change, because):
                 address = self._layout.address(change.address)
                 self._result("skipped", Meaning.WARNING, f"{address} ({self._because(because)})")
             case Progress():
                 self._heartbeat(event)
+            case GuestNotReady():
+                self._not_ready(event)
             case Warned(problem):
                 emit(self._err, self._secrets.text(diagnostic_text(problem)))
             case ApplyFinished():
@@ -144,14 +156,26 @@ class ApplyText:
         self._result("ok", Meaning.GOOD, text)
         self._indented(event.notes)
 
-    def _failed(self, event: ChangeFailed) -> None:
-        address = self._layout.address(event.change.address)
-        said = (
-            f"{_without(event.change.address, event.diagnostic.summary)} [{event.diagnostic.code}]"
-        )
-        self._result("FAILED", Meaning.DANGER, f"{address}: {said}")
-        if event.diagnostic.remedy:
-            self._indented((f"= {event.diagnostic.remedy}",))
+    def _told_of(self, word: str, change: Change, problem: Diagnostic) -> None:
+        address = self._layout.address(change.address)
+        said = f"{_without(change.address, problem.summary)} [{problem.code}]"
+        self._result(word, Meaning.DANGER, f"{address}: {said}")
+        if problem.remedy:
+            self._indented((f"= {problem.remedy}",))
+
+    def _waiting(self, step: Step) -> None:
+        limit = format_duration(step.arguments["timeout"])
+        address = self._layout.address(step.address)
+        emit(self._err, f"waiting {address}: {words(step.arguments)}, up to {limit}\n")
+
+    def _not_ready(self, event: GuestNotReady) -> None:
+        """What is lacking, and the end of what the guest said: its words, made harmless."""
+        self._told_of("UNREADY", event.change, event.diagnostic)
+        tail = event.console
+        if tail.remark:
+            self._indented((f"({tail.remark})",))
+        for line in tail.lines:
+            emit(self._out, f"        | {printable(self._secrets.text(line))}\n")
 
     def _indented(self, texts: tuple[str, ...]) -> None:
         for text in texts:
@@ -165,6 +189,7 @@ class ApplyText:
         time = self._clock().strftime("%H:%M:%SZ")
         address = self._layout.address(event.address)
         waiting = f"waiting={self._secrets.text(event.waiting)} " if event.waiting else ""
+        waiting += transfer_words(event.transfer) if event.transfer is not None else ""
         rest = f"{event.seconds:.0f}s {waiting}done={event.done}/{event.total}"
         emit(self._err, f"{time} still {address} {rest}\n")
 
@@ -199,3 +224,13 @@ def done_words(change: Change, fell_back: Impact | None = None) -> str:
     if change.reason is Reason.ADOPT and not change.fields:
         return "adopted"
     return _UPDATED_WORDS.get(fell_back or change.impact, "updated")
+
+
+def transfer_words(transfer: Transfer) -> str:
+    """How far it is, how fast, and how long it will take: ``120/400MiB 30MiB/s 9s-left ``."""
+    done, total = (None if n is None else n >> 20 for n in (transfer.done, transfer.total))
+    parts = [f"{done}MiB" if total is None else f"{done}/{total}MiB"]
+    parts.append(f"{transfer.rate / 2**20:.0f}MiB/s")
+    left = transfer.seconds_left
+    parts += [] if left is None else [f"{left:.0f}s-left"]
+    return " ".join(parts) + " "

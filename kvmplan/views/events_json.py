@@ -21,6 +21,7 @@ from kvmplan.apply.events import (
     ChangeSkipped,
     ChangeStarted,
     Event,
+    GuestNotReady,
     Progress,
     StepFinished,
     StepStarted,
@@ -28,7 +29,9 @@ from kvmplan.apply.events import (
 )
 from kvmplan.diagnostics import Diagnostic, Severity
 from kvmplan.mapping.secrecy import Scrubber
-from kvmplan.plan.change import Action, Change, Plan
+from kvmplan.mapping.types import format_duration
+from kvmplan.plan.change import Action, Change, Plan, Step
+from kvmplan.plan.readiness import words
 from kvmplan.views.apply_text import apply_last_line, done_words, utc_now
 from kvmplan.views.diagnostics import diagnostic_json
 from kvmplan.views.plan_text import by_danger, last_line
@@ -63,11 +66,11 @@ class EventStream:
         """The first line: who writes this, in which version of the format."""
         self._write("info", f"kvmplan {__version__}", "version", kvmplan=__version__, ui=UI_VERSION)
 
-    def diagnostic(self, item: Diagnostic) -> None:
+    def diagnostic(self, item: Diagnostic, **more: Any) -> None:
         """An error or a warning."""
         level = "error" if item.severity is Severity.ERROR else "warn"
         said = f"{item.severity.value.title()}: {item.summary}"
-        self._write(level, said, "diagnostic", diagnostic=diagnostic_json(item))
+        self._write(level, said, "diagnostic", diagnostic=diagnostic_json(item), **more)
 
     def plan(self, plan: Plan) -> None:
         """What is planned, the dangerous first, and how much it is."""
@@ -100,11 +103,18 @@ class EventStream:
         match event:
             case ApplyStarted(plan):
                 self._secrets = scrubber(plan)
-                self._actions = {change.address: change.action for change in plan.acting}
+                self._actions = {change.address: change.action for change in plan.carried_out}
             case ChangeStarted(change):
                 self._hook("info", f"{change.address}: started", "apply_start", change)
-            case StepStarted() | StepFinished():
-                pass  # steps are how a resource is changed; the stream is about resources
+            case StepStarted(step):
+                if step.waits:
+                    limit = format_duration(step.arguments["timeout"])
+                    said = f"{step.address}: waiting for {words(step.arguments)}, up to {limit}"
+                    self._waiting(step, 0.0, said)
+            case StepFinished(step, seconds, _):
+                if step.waits:
+                    said = f"{step.address}: ready after {seconds:.1f} s: {words(step.arguments)}"
+                    self._waiting(step, seconds, said, ready=True)
             case ChangeFinished():
                 self._finished(event)
             case ChangeFailed():
@@ -115,6 +125,8 @@ class EventStream:
                 self._hook("warn", said, "apply_skipped", change, because=str(because))
             case Progress():
                 self._progress(event)
+            case GuestNotReady():
+                self.diagnostic(event.diagnostic, console=list(event.console.lines))
             case Warned(problem):
                 self.diagnostic(problem)
             case ApplyFinished():
@@ -128,9 +140,11 @@ class EventStream:
                     self._operation,
                 )
                 level = "error" if event.failed else "info"
-                run = {"run": event.run} if event.run else {}
+                more: dict[str, Any] = {"run": event.run} if event.run else {}
+                if event.unready:
+                    more["unready"] = [str(address) for address in event.unready]
                 said = apply_last_line(event)
-                self._write(level, said, "change_summary", changes=counts, **run)
+                self._write(level, said, "change_summary", changes=counts, **more)
             case _:
                 assert_never(event)
 
@@ -156,16 +170,31 @@ class EventStream:
         self.diagnostic(event.diagnostic)
 
     def _progress(self, event: Progress) -> None:
-        action = self._actions.get(event.address, Action.UPDATE)
-        hook = {
-            "resource": resource_json(event.address),
-            "action": action.value,
-            "elapsed_seconds": round(event.seconds, 3),
-            "waiting": event.waiting,
-            "done": event.done,
-            "total": event.total,
-        }
         said = f"{event.address}: still at it after {event.seconds:.0f} s"
+        more: dict[str, Any] = {"done": event.done, "total": event.total}
+        if event.transfer is not None:
+            left = event.transfer.seconds_left
+            more["transfer"] = {
+                "bytes": event.transfer.done,
+                "total_bytes": event.transfer.total,
+                "bytes_per_second": round(event.transfer.rate),
+                "seconds_left": None if left is None else round(left, 1),
+            }
+        self._goes_on(event.address, event.seconds, event.waiting, said, **more)
+
+    def _waiting(self, step: Step, seconds: float, said: str, **more: Any) -> None:
+        self._goes_on(step.address, seconds, words(step.arguments), said, **more)
+
+    def _goes_on(
+        self, address: Address, seconds: float, waiting: str, said: str, **more: Any
+    ) -> None:
+        hook = {
+            "resource": resource_json(address),
+            "action": self._actions.get(address, Action.UPDATE).value,
+            "elapsed_seconds": round(seconds, 3),
+            "waiting": waiting,
+            **more,
+        }
         self._write("info", said, "apply_progress", hook=hook)
 
     def _hook(self, level: str, message: str, kind: str, change: Change, **more: Any) -> None:

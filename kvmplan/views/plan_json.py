@@ -185,6 +185,7 @@ def _bystanders(plan: Plan) -> dict[str, Any]:
             for item in sorted(plan.released, key=lambda item: (item.address, item.path))
         ],
         "orphans": [_named(address) for address in sorted(plan.orphans)],
+        "bases": [{**_named(address), "guests": n} for address, n in sorted(plan.bases.items())],
         "busy": [
             {**_named(item.address), "jobs": list(item.jobs)}
             for item in sorted(plan.busy, key=lambda item: item.address)

@@ -252,6 +252,12 @@ def _bystanders(plan: Plan, layout: Layout, secrets: Scrubber) -> list[str]:
         "what pools may grow by",
         [f"{layout.address(item.address)}  {about_size(item.bytes)}" for item in plan.growth],
     )
+    if plan.acting:
+        section(
+            "Bases",
+            "guests on overlays and clones of them",
+            [f"{layout.address(a)}  {plural(n, 'guest')}" for a, n in sorted(plan.bases.items())],
+        )
     for held in _noted_noops(plan):
         lines += [f"Note on {layout.address(held.address)}"]
         lines += [line for note in held.notes for line in layout.wrap(secrets.text(note), 4, 6)]

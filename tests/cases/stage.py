@@ -42,6 +42,7 @@ from kvmplan.kinds.skeletons import skeletons
 from kvmplan.mapping.document import parse, serialise
 from kvmplan.plan.born import Births
 from kvmplan.plan.intent import CREATING, Intent, intend
+from kvmplan.plan.origin import origin_of
 from kvmplan.spec import Desired, LoadOptions, Resource, load
 from tests.cases.page import Page
 
@@ -306,8 +307,7 @@ class _Builder:
             whole = entry.get("phase") != CREATING
             if record.address.kind not in MARKED and applied is None and whole:
                 applied = applied_fields(intent.model, intent.tree)
-            if intent.tree.get("clone"):
-                born.setdefault("clone", intent.tree["clone"])
+            born = {**origin_of(intent.tree), **born}
         return Claim(
             address=record.address.short,
             key=entry.get("claimed_key", record.key),

@@ -13,7 +13,7 @@ from kvmplan.kinds.skeletons import skeletons
 from kvmplan.mapping.document import parse, serialise
 from kvmplan.mapping.lens import patch, read
 from kvmplan.mapping.markers import Runtime
-from kvmplan.mapping.model import bindings
+from kvmplan.mapping.model import walk
 
 FOLDER = Path(__file__).parent.parent / "documents"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.xml"))
@@ -59,9 +59,9 @@ def context(kind: Kind, desired: Mapping[str, Any]) -> HostContext:
         }
     }
     runtime = {
-        binding.place.name: desired[name]
-        for name, binding in bindings(MODELS[kind]).items()
-        if isinstance(binding.place, Runtime) and name in desired
+        binding.place.name: value
+        for _, binding, value in walk(MODELS[kind], desired)
+        if isinstance(binding.place, Runtime)
     }
     return HostContext(
         skeleton=SKELETONS,

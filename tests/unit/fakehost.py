@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 from lxml import etree
 
 from kvmplan.address import LOCAL, Address, Kind
-from kvmplan.apply.port import HostError, Lock, Vanished
+from kvmplan.apply.port import ConsoleTail, HostError, Lock, NotReady, Vanished
 from kvmplan.inventory import (
+    EMPTY,
     Claims,
+    GuestAddress,
     GuestFacts,
     HostFacts,
     Inventory,
@@ -50,6 +52,7 @@ class Thing:
     running: str | None = None
     active: bool = False
     autostart: bool = False
+    content: Any = None
 
 
 @dataclass
@@ -60,6 +63,7 @@ class FakeHost:
         calls: what was performed, in order.
         refuse: (verb, address.short) -> the error to raise instead of performing.
         busy: address.short -> what each look for jobs finds, in turn; nothing when it is empty.
+        unready: address.short -> how many looks find its guest not ready.
         before: called with (verb, address) before each performance, outside of any lock.
     """
 
@@ -71,6 +75,7 @@ class FakeHost:
     refuse: dict[tuple[Verb, str], HostError] = field(default_factory=dict)
     before: Callable[[Verb, Address], None] = lambda verb, address: None
     busy: dict[str, list[tuple[str, ...]]] = field(default_factory=dict)
+    unready: dict[str, int] = field(default_factory=dict)
     claims: Claims | None = None
     claim_writes: list[Claims] = field(default_factory=list)
     claims_refused: HostError | None = None
@@ -117,6 +122,15 @@ class FakeHost:
             if not left:
                 return ()
             return left.pop(0)
+
+    def addresses(self, address: Address) -> tuple[GuestAddress, ...]:
+        return ()
+
+    def leases(self, address: Address) -> tuple[GuestAddress, ...]:
+        return ()
+
+    def console_tail(self, address: Address, lines: int) -> ConsoleTail:
+        return ConsoleTail("/log", (f"{address.name} login:",))
 
     def locks(self) -> tuple[LockInfo, ...]:
         return ()
@@ -183,8 +197,14 @@ class FakeHost:
                 self._edit(thing, lambda root: _update(root, arguments["xml"]))
             case Verb.UPDATE_NETWORK:
                 self._edit(thing, lambda root: _update_network(root, arguments))
+            case Verb.UPLOAD:
+                thing.content = arguments["data"]
             case Verb.BUILD | Verb.REFRESH | Verb.AWAIT:
                 pass
+            case Verb.WAIT_FOR:
+                if self.unready.get(address.short, 0) > 0:
+                    self.unready[address.short] -= 1
+                    raise NotReady(f"no {arguments['what']} yet")
             case _:
                 raise AssertionError(verb)
 
@@ -325,7 +345,11 @@ def _key(node: Any) -> Any:
 # ------------------------------------------------------------------------------ wanted
 
 
-def desired(resources: Mapping[str, Mapping[str, Any]], **lifecycles: Lifecycle) -> Desired:
+def desired(
+    resources: Mapping[str, Mapping[str, Any]],
+    depends_on: Mapping[str, Iterable[str]] = EMPTY,
+    **lifecycles: Lifecycle,
+) -> Desired:
     """What specs would say: ``[HOST:]KIND.NAME`` -> fields in their normalised form."""
     from kvmplan.address import parse_address
 
@@ -339,7 +363,13 @@ def desired(resources: Mapping[str, Mapping[str, Any]], **lifecycles: Lifecycle)
             if binding.ref is not None and isinstance(value, str)
         )
         lifecycle = lifecycles.get(address.leaf, Lifecycle())
-        found[address] = Resource(address, model, frozenset(), None, {}, lifecycle, (), references)
+        after = tuple(
+            Reference(("depends_on", str(index)), parse_address(other), None)
+            for index, other in enumerate(depends_on.get(text, ()))
+        )
+        found[address] = Resource(
+            address, model, frozenset(), None, {}, lifecycle, after, references
+        )
     stack = Stack("lab", STACK, {}, False, 10, 25, None)
     return Desired(stack, found, ())
 

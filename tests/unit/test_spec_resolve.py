@@ -177,9 +177,9 @@ domains:
         ),
         ("domain: {}", "KVP104", "unknown section 'domain'", "2:1", "did you mean 'domains'?"),
         (
-            "outputs: {}",
+            "checks: {}",
             "KVP109",
-            "'outputs' is not supported by this version of kvmplan",
+            "'checks' is not supported by this version of kvmplan",
             "2:1",
             "take it out",
         ),
