@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kvmplan.address import LOCAL, Address, Kind
+from kvmplan.kinds.source import Source
 from kvmplan.mapping.types import SecretText
 from tests.integration.fields import (
     NOTED,
@@ -241,6 +242,16 @@ CANNOT_HERE = {
     "disks * encryption format": "there is one: luks",
     "disks * encryption secret": "tried in test_main_storage",
     "state": "its impact depends on its value: tried on its own below",
+    **dict.fromkeys(
+        [
+            f"disks * {name}"
+            for name in (
+                *("size", "pool", "clone", "backing format", "backing path", "backing volume"),
+                *(f"source {field}" for field in Source.model_fields),
+            )
+        ],
+        "the short way, a volume behind the specs: tried in test_main_images",
+    ),
 }
 
 
