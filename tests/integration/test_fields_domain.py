@@ -242,6 +242,14 @@ CANNOT_HERE = {
     "disks * encryption format": "there is one: luks",
     "disks * encryption secret": "tried in test_main_storage",
     "state": "its impact depends on its value: tried on its own below",
+    "interfaces * ip": "a lease and a name in the network's specs: cases show it",
+    **dict.fromkeys(
+        [
+            f"wait_for {name}"
+            for name in ("address", "agent", "cloud_init", "tcp port", "tcp timeout")
+        ],
+        "what a start is followed by, nothing of the guest: tried in test_main_waiting",
+    ),
     **dict.fromkeys(
         [
             f"disks * {name}"
