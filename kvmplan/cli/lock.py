@@ -29,7 +29,7 @@ def lock(as_json: bool, path: str | None, **given: Any) -> None:
     from kvmplan.cli.session import translated
 
     choose(color=given["color"], no_color=given["no_color"], json=False, operation="lock")
-    session = session_of(path, given)
+    session = session_of(path, given, secrets=False)
     rows = []
     try:
         for name, host in session.hosts.items():
@@ -60,7 +60,7 @@ def force_unlock(lock_id: str, path: str | None, **given: Any) -> None:
     from kvmplan.cli.session import translated
 
     choose(color=given["color"], no_color=given["no_color"], json=False, operation="force-unlock")
-    session = session_of(path, given)
+    session = session_of(path, given, secrets=False)
     try:
         for name, host in session.hosts.items():
             with translated(session, name):

@@ -87,14 +87,7 @@ def session_of(
     *,
     secrets: bool = True,
 ) -> Session:
-    """Specs read and hosts opened, from a command's flags.
-
-    Args:
-        path: where the specs are.
-        given: the flags.
-        glanced: what was seen of them.
-        secrets: whether secrets are read; those who neither plan nor apply need none.
-    """
+    """Specs read and hosts opened, from a command's flags; `glanced` is what was seen of them."""
     from kvmplan.cli.session import open_session
 
     return open_session(

@@ -101,7 +101,10 @@ def open_session(
     glance: Glance | None = None,
     secrets: bool = True,
 ) -> Session:
-    """Read the specs and connect to every host, side by side; or take what a glance has read."""
+    """Read the specs and connect to every host, side by side; or take what a glance has read.
+
+    Without `secrets` none is read: for what compares nothing.
+    """
     where, desired, found = load_specs(path, variables, var_files, secrets=secrets)
     session = Session(where, desired, warnings=found)
     if glance is not None:

@@ -79,6 +79,8 @@ class Images:
     def __init__(self, cache: Callable[[], Path], root: Path) -> None:
         self._cache, self._root = cache, root
         self._guard = threading.Lock()
+        # Decoders may take 80 MiB: one image is on its way at a time.
+        self._one = threading.Lock()
         self._had: dict[str, str] = {}
 
     def get(self, wanted: Wanted, told: Told) -> Image:
@@ -109,13 +111,18 @@ class Images:
     def _url(self, wanted: Wanted, told: Told) -> Path:
         url = str(wanted.source["url"])
         store = self._store
-        with store.alone(url), Download(url) as download:
+        with store.alone(url):
             checksum = self._checksum(wanted)
             known = self._in_cache(store, url, checksum)
-            if known is not None:
-                return known
-            last = store.known(url) if checksum is None else None
-            version = Version(last.etag, last.modified) if last is not None else Version()
+            return known or self._downloaded(store, wanted, checksum, told)
+
+    def _downloaded(
+        self, store: Store, wanted: Wanted, checksum: Checksum | None, told: Told
+    ) -> Path:
+        url = str(wanted.source["url"])
+        last = store.known(url) if checksum is None else None
+        version = Version(last.etag, last.modified) if last is not None else Version()
+        with self._one, Download(url) as download:
             if not download.open(version if version.is_known else None):
                 assert last is not None
                 return self._remember(store, url, last.blob)
@@ -200,7 +207,8 @@ class Images:
             if last is not None and same and checksum in (None, _checksum_of(last.blob)):
                 return self._remember(store, str(path), last.blob)
             chunks = _reported(_read(path), told, "unpack", status.st_size)
-            return self._keep(store, wanted, checksum, chunks, lambda: version)
+            with self._one:
+                return self._keep(store, wanted, checksum, chunks, lambda: version)
 
 
 def _read(path: Path) -> Iterator[bytes]:

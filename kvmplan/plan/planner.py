@@ -33,7 +33,6 @@ from kvmplan.plan.change import (
     Plan,
     Precondition,
     Reason,
-    Step,
 )
 from kvmplan.plan.checks import Conflicts, check_references
 from kvmplan.plan.guards import Scene, refusals
@@ -207,7 +206,7 @@ class Planner:
             after=intent.tree if intent and draft.action is not Action.DELETE else None,
             sensitive=secrets,
             depends_on=wanted(resource) if resource and draft.action is not Action.DELETE else (),
-            steps=tuple(_unnumbered(step) for step in drafts),
+            steps=tuple(step.unnumbered() for step in drafts),
             precondition=self._precondition(draft),
             source=resource.place if resource else None,
             notes=(*draft.compared.notes, *self._notes(draft, users), *wait_notes(drafts)),
@@ -401,18 +400,6 @@ def looked_at(acting: Iterable[Verdict], inventory: Inventory) -> frozenset[str]
             below = (tree.get("clone"), (tree.get("backing") or {}).get("volume"))
             found |= {name for name in below if name is not None}
     return frozenset(found)
-
-
-def _unnumbered(draft: Draft) -> Step:
-    return Step(
-        id=0,
-        address=draft.address,
-        verb=draft.verb,
-        fields=draft.fields,
-        arguments=draft.arguments,
-        impact=draft.impact,
-        fallback=draft.fallback,
-    )
 
 
 def _only_drift(change: Change) -> Change:

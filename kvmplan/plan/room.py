@@ -86,8 +86,8 @@ def growth(needs: Mapping[Address, Need]) -> tuple[Growth, ...]:
 def refuse_what_cannot_fit(needs: Mapping[Address, Need], storage: Storage) -> Iterator[Guarded]:
     """KVP240 for each pool that has less room than is written to it at once."""
     for pool, need in sorted(needs.items()):
-        available = storage.number(pool, "available")
-        if available is None or need.at_once <= available or not _is_active(pool, storage):
+        available = _available(pool, storage)
+        if available is None or need.at_once <= available:
             continue
         summary = (
             f"{pool.short} has {about_size(available)} available, and this plan writes "
@@ -108,10 +108,8 @@ def warn_of_promises(
     It does not say how much is available: that changes by itself, and a plan with it.
     """
     for pool, need in sorted(needs.items()):
-        available = storage.number(pool, "available")
+        available = _available(pool, storage)
         if available is None or not need.at_once <= available < need.in_all:
-            continue
-        if not _is_active(pool, storage):
             continue
         resource = resources.get(pool)
         summary = (
@@ -123,7 +121,12 @@ def warn_of_promises(
         found.warning(PROMISED, summary, place, remedy, pool)
 
 
-def _is_active(pool: Address, storage: Storage) -> bool:
-    """Whether what the pool says of its room is of now."""
+def _available(pool: Address, storage: Storage) -> int | None:
+    """The bytes that a pool has left; None where that is not known now.
+
+    An inactive pool tells of earlier, and one that nobody has looked into yet has no size at all.
+    """
     record = storage.record(pool)
-    return record is not None and record.active
+    if record is None or not record.active or not storage.number(pool, "capacity"):
+        return None
+    return storage.number(pool, "available")

@@ -18,7 +18,7 @@ from kvmplan.mapping.impact import Impact
 from kvmplan.mapping.markers import Items, Runtime
 from kvmplan.mapping.model import chain, strategy_of
 from kvmplan.mapping.strategy import Situation
-from kvmplan.plan.change import FieldChange, Path
+from kvmplan.plan.change import FieldChange, Path, Step
 from kvmplan.plan.intent import Intent
 from kvmplan.plan.users import DiskUse
 
@@ -42,6 +42,18 @@ class Draft:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     impact: Impact = Impact.LIVE
     fallback: Impact | None = None
+
+    def unnumbered(self) -> Step:
+        """The step, to be numbered and put in order with all others."""
+        return Step(
+            id=0,
+            address=self.address,
+            verb=self.verb,
+            fields=self.fields,
+            arguments=self.arguments,
+            impact=self.impact,
+            fallback=self.fallback,
+        )
 
 
 def creation(intent: Intent) -> Iterator[Draft]:

@@ -137,11 +137,15 @@ def restore(
         count, percent = stack["max_delete"]
         hosts = {name: HostSpec(uri, None) for name, uri in stack["hosts"].items()}
         found = [_restored(row, models, secrets) for row in data["resources"]]
+        resources = {resource.address: resource for resource in found}
+        moved = {parse_address(a): tuple(names) for a, names in data["moved"].items()}
+        if not moved.keys() <= resources.keys():
+            raise KeyError("moved")
         return Desired(
             Stack(stack["name"], stack["uid"], hosts, stack["prune"], count, percent, None),
-            {resource.address: resource for resource in found},
+            resources,
             tuple(data["sources"]),
-            moved={parse_address(a): tuple(names) for a, names in data["moved"].items()},
+            moved=moved,
         )
     except (KeyError, TypeError, AttributeError, ValidationError) as error:
         raise ValueError(f"the specs inside are not readable ({type(error).__name__})") from error

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks import images
 from tests.benchmarks.claims import claims_share
 from tests.privatehost import PrivateHost
 
@@ -253,6 +254,15 @@ def measure_claims(uri: str, folder: Path, count: int) -> None:
     report("claims / apply of many objects", mine / whole, 0.05, **details)
 
 
+def measure_images(uri: str, folder: Path) -> None:
+    """Uploads against virsh's; the memory of an apply that fetches, unpacks and uploads."""
+    ours, theirs = images.upload(uri, folder)
+    report("upload / virsh vol-upload --sparse", ours / theirs, 1.25, ours=ours, virsh=theirs)
+    peak, before, requests = images.memory(uri, folder)
+    details = {"peak": peak, "before": before, "requests": requests}
+    report("MiB above start of an apply of images", peak - before, 100, **details)
+
+
 def main(count: int) -> None:
     """Everything, on a private host of its own."""
     host = PrivateHost(f"bench-{os.getpid()}")
@@ -263,6 +273,7 @@ def main(count: int) -> None:
             processes = Processes(folder)
             measure_startup(processes)
             measure_small(host.uri, Path(folder), processes)
+            measure_images(host.uri, Path(folder))
             specs = Path(folder) / "specs"
             specs.mkdir()
             keys = json.dumps([f"{number:04}" for number in range(count)])

@@ -9,6 +9,7 @@ import json
 import secrets
 import string
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from html import escape
@@ -47,7 +48,10 @@ def finds(data: bytes, values: list[str]) -> list[str]:
     """Which of the values are somewhere in the data; zips are unpacked."""
     texts = [data]
     if data[:2] == b"PK":
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with (
+            suppress(zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError),  # meant to be
+            zipfile.ZipFile(io.BytesIO(data)) as archive,
+        ):
             texts += [archive.read(name) for name in archive.namelist()]
     return [
         value

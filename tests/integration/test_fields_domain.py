@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kvmplan.address import LOCAL, Address, Kind
+from kvmplan.kinds.source import Source
 from kvmplan.mapping.types import SecretText
 from tests.integration.fields import (
     NOTED,
@@ -241,6 +242,24 @@ CANNOT_HERE = {
     "disks * encryption format": "there is one: luks",
     "disks * encryption secret": "tried in test_main_storage",
     "state": "its impact depends on its value: tried on its own below",
+    "interfaces * ip": "a lease and a name in the network's specs: cases show it",
+    **dict.fromkeys(
+        [
+            f"wait_for {name}"
+            for name in ("address", "agent", "cloud_init", "tcp port", "tcp timeout")
+        ],
+        "what a start is followed by, nothing of the guest: tried in test_main_waiting",
+    ),
+    **dict.fromkeys(
+        [
+            f"disks * {name}"
+            for name in (
+                *("size", "pool", "clone", "backing format", "backing path", "backing volume"),
+                *(f"source {field}" for field in Source.model_fields),
+            )
+        ],
+        "the short way, a volume behind the specs: tried in test_main_images",
+    ),
 }
 
 

@@ -119,6 +119,11 @@ CANNOT_VOLUME = {
     "permissions label": "libvirt keeps it for files with a security driver only",
     "encryption format": "there is one: luks",
     "encryption secret": "libvirt forgets it; its document is valid in test_kinds_pools",
+    "content": "no plan shows it: tried in test_main_images",
+    **dict.fromkeys(
+        [f"source {name}" for name in ("url", "file", "host_path", "checksum", "max_size")],
+        "tried in test_main_images",
+    ),
 }
 
 

@@ -11,6 +11,7 @@ from hypothesis.strategies import SearchStrategy
 from pydantic import AfterValidator, BeforeValidator
 from pydantic.fields import FieldInfo
 
+from kvmplan.kinds import source
 from kvmplan.kinds.compute import Cpu
 from kvmplan.kinds.devices import Graphics
 from kvmplan.kinds.disk import Disk
@@ -84,9 +85,11 @@ VALIDATED: Mapping[Any, SearchStrategy[Any]] = {
     spec_types._name: TEXTS.filter(lambda text: "/" not in text),
     spec_types._secret: TEXTS,
     spec_types._xml: FRAGMENTS,
+    source._url: WORDS.map(lambda word: f"https://example.org/{word}"),
+    source._checksum: st.binary(min_size=32, max_size=32).map(lambda raw: f"sha256:{raw.hex()}"),
     spec_types._foreign: st.dictionaries(NAMESPACES, ELEMENTS, max_size=2),
 }
-"""What a validator of `kvmplan.mapping.types` accepts."""
+"""What the validators of types accept."""
 
 
 def values(annotation: Any, metadata: tuple[Any, ...] = ()) -> SearchStrategy[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,12 @@ def test_collision(tmp_path: Path) -> None:
     assert error.summary == "volume.vms/web-vda.qcow2 is declared twice"
     assert error.place is not None
     assert error.place.line == len(text.splitlines())
+
+
+def test_the_page_of_images_is_right(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "images.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    desired, found = loaded(tmp_path, STACK + "\n".join(blocks))
+    assert desired is not None, list(found)
+    assert len(desired.resources) == 8
