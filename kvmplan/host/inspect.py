@@ -71,7 +71,7 @@ def take_inventory(
         records = in_order(known)
     else:
         records = Arriving(known, listed.due(name), read, connections.alive, waiting)
-    key, no_key = _key(connections, facts(), wanted)
+    key, no_key = _key(connections, wanted, owned.own)
     return Inventory(
         host=name,
         facts=facts(),
@@ -237,14 +237,16 @@ def _into(records: dict[Address, Record]) -> Deliver:
 
 
 def _key(
-    connections: Connections, facts: HostFacts, wanted: Wanted
+    connections: Connections, wanted: Wanted, own: Claims | None
 ) -> tuple[bytes, tuple[str, ...]]:
     """The stack's key where it is wanted; else empty, and what cannot be compared without it."""
-    if not wanted.key or not facts.has_secrets:
+    if not wanted.key or own is None:
         return b"", ()
-    if connections.read_only:
-        return b"", ("seeds of cloud-init are not compared on a read-only connection",)
-    return claims.key(connections.main, wanted.stack_uid), ()
+    key = b"" if connections.read_only else claims.key(connections.main, wanted.stack_uid)
+    return key, () if key else (UNSEALED,)
+
+
+UNSEALED = "seeds of cloud-init are not compared: the stack's key may not be read here"
 
 
 def _owned(connection: Any, facts: HostFacts, wanted: Wanted) -> claims.Found:

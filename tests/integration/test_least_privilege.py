@@ -46,6 +46,7 @@ def write(made: Stack, second: bool) -> None:
         f"{tag}/used.img": {"format": "raw", "capacity": size},
         f"{tag}/free.img": {"format": "raw", "capacity": size},
         f"{tag}/copy.img": {"clone": f"{tag}/free.img"},
+        f"{tag}/text": {"content": "what is uploaded\n"},
     }
     vnc = {"type": "vnc", "listen": "127.0.0.1", "password": SecretRef("VNC_PASSWORD")}
     made.specs["domains"] = {
@@ -73,7 +74,7 @@ def test_nobody_needs_more_than_the_page_says(own_host: PrivateHost, tmp_path: P
 
     # Without any right libvirt's read-only socket is left.
     unprivileged = run("planner", "plan", made.path)
-    assert (unprivileged.code, "Plan: 6 to add" in unprivileged.out) == (0, True), str(unprivileged)
+    assert (unprivileged.code, "Plan: 7 to add" in unprivileged.out) == (0, True), str(unprivileged)
     refused = run("planner", "apply", "--auto-approve", made.path)
     assert (refused.code, "KVP514" in refused.err) == (1, True), str(refused)
 
