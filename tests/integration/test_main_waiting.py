@@ -29,16 +29,21 @@ from tests.privatehost import PrivateHost, TinyGuest
 pytestmark = [pytest.mark.guest, pytest.mark.xdist_group("guest")]
 
 
+def ask(domain: libvirt.virDomain, command: str, **arguments: Any) -> Any:
+    """Ask a guest's agent."""
+    asked = json.dumps({"execute": command, "arguments": arguments})
+    return json.loads(libvirt_qemu.qemuAgentCommand(domain, asked, 10, 0))["return"]
+
+
 def write_inside(domain: libvirt.virDomain, path: str, text: str) -> None:
-    """Write a file in the guest, by its agent."""
-
-    def ask(command: str, **arguments: Any) -> Any:
-        asked = json.dumps({"execute": command, "arguments": arguments})
-        return json.loads(libvirt_qemu.qemuAgentCommand(domain, asked, 10, 0))["return"]
-
-    handle = ask("guest-file-open", path=path, mode="w")
-    ask("guest-file-write", handle=handle, **{"buf-b64": base64.b64encode(text.encode()).decode()})
-    ask("guest-file-close", handle=handle)
+    """Write a file in the guest, and its directory."""
+    parent = str(Path(path).parent)
+    pid = ask(domain, "guest-exec", path="/bin/mkdir", arg=["-p", parent])["pid"]
+    wait_until(lambda: ask(domain, "guest-exec-status", pid=pid)["exited"], "the directory is made")
+    handle = ask(domain, "guest-file-open", path=path, mode="w")
+    data = base64.b64encode(text.encode()).decode()
+    ask(domain, "guest-file-write", handle=handle, **{"buf-b64": data})
+    ask(domain, "guest-file-close", handle=handle)
 
 
 def apply_inside(made: Stack, host: PrivateHost, *flags: str) -> Any:
@@ -184,7 +189,4 @@ def _finish_cloud_init(domain: libvirt.virDomain) -> None:
 
 
 def _write_result(domain: libvirt.virDomain, result: dict[str, Any]) -> None:
-    asked = {"execute": "guest-exec", "arguments": {"path": "/bin/mkdir"}}
-    asked["arguments"] |= {"arg": ["-p", "/run/cloud-init"]}
-    libvirt_qemu.qemuAgentCommand(domain, json.dumps(asked), 10, 0)
     write_inside(domain, "/run/cloud-init/result.json", json.dumps(result))
