@@ -90,8 +90,8 @@ def world(conn: libvirt.virConnect, tag: str, uid: str) -> World:
 
 
 def _timeless(claim: Claim) -> Claim:
-    """A claim without since when its fields wait for a restart: runs differ in that."""
-    return replace(claim, waiting=dict.fromkeys(claim.waiting, "then"))
+    """A claim without since when fields wait for a restart: the run that looks next notes it."""
+    return replace(claim, waiting={})
 
 
 def _domain(domain: libvirt.virDomain) -> str:
