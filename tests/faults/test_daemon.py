@@ -90,9 +90,15 @@ def _command(process: Path) -> list[str]:
 
 
 def _ended(pid: int) -> None:
+    """Waits until a process has ended, or is only waiting to be collected."""
     deadline = time.monotonic() + 60
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        status = Path(f"/proc/{pid}/status")
-        if not status.exists() or "State:\tZ" in status.read_text():
+    while time.monotonic() < deadline:
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            # The kernel answers ESRCH where the process ends between open and read.
+            return
+        if "State:\tZ" in status:
             return
         time.sleep(0.05)
+    raise AssertionError(f"{pid} is still there")
