@@ -205,7 +205,10 @@ def _single(binding: Binding, place: Xml) -> Reader:
         if raw is None or node is None:
             return "" if want == "" else place.omitted
         value = decode(binding, raw)
-        return value if place.unit is None else _scaled(value, node.get("unit", place.unit))
+        if place.unit is None:
+            return value
+        value = _scaled(value, node.get("unit", place.unit))
+        return value if place.beside is None else value - counted_in(element, place.beside)
 
     return read_single
 
@@ -230,6 +233,15 @@ def decode(binding: Binding, raw: str) -> Any:
         return binding.codec.decode(raw)
     except ValueError:
         return raw
+
+
+def counted_in(element: Element, path: str) -> int:
+    """The sum of the sizes at a path, in bytes."""
+    sizes = (
+        _scaled(int(node.text or 0), node.get("unit", "KiB"))
+        for node in finder(split(path)[0])(element)
+    )
+    return sum(size for size in sizes if isinstance(size, int))
 
 
 def _scaled(value: Any, unit: str) -> Any:

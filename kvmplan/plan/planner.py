@@ -14,7 +14,7 @@ from typing import Any
 
 from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics
-from kvmplan.inventory import Inventory
+from kvmplan.inventory import Inventory, Record
 from kvmplan.kinds.mark import applied_fields
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.document import digest
@@ -220,7 +220,10 @@ class Planner:
             case Action.CREATE if intent is not None:
                 return steps.creation(intent)
             case Action.DELETE if record is not None:
-                return steps.deletion(intent, address, active=record.active, keep_state=keep)
+                impact = self._impact(draft, ())
+                return steps.deletion(
+                    intent, address, active=record.active, keep_state=keep, impact=impact
+                )
             case Action.REPLACE if intent is not None and record is not None:
                 gone = steps.deletion(intent, address, active=record.active, keep_state=keep)
                 return [*gone, *steps.creation(intent)]
@@ -249,11 +252,12 @@ class Planner:
             case Action.CREATE:
                 return Impact.CREATE
             case Action.DELETE:
-                return Impact.DATA_LOSS if volume else Impact.DELETE
+                lost = volume or self._loses_state(draft)
+                return Impact.DATA_LOSS if lost else Impact.DELETE
             case Action.REPLACE:
                 return (
                     Impact.DATA_LOSS
-                    if volume and draft.reason is not Reason.TORN
+                    if (volume and draft.reason is not Reason.TORN) or self._loses_state(draft)
                     else Impact.REPLACE
                 )
             case _:
@@ -268,6 +272,15 @@ class Planner:
         former = self._inventories[draft.address.host].former.get(draft.address)
         return former if draft.action is Action.UPDATE else None
 
+    def _loses_state(self, draft: Verdict) -> bool:
+        """Whether NVRAM or TPM state goes with a domain: only when its own word was given."""
+        return (
+            draft.address.kind is Kind.DOMAIN
+            and draft.record is not None
+            and self._options.allows_data_loss(draft.address)
+            and _has_state(draft.record)
+        )
+
     def _notes(self, draft: Verdict, users: Mapping[str, Users]) -> list[str]:
         record, address = draft.record, draft.address
         if draft.action is Action.UPDATE and draft.intent is not None:
@@ -280,9 +293,9 @@ class Planner:
                 notes.append(
                     "the guest is asked to shut down, then powered off after its shutdown_timeout"
                 )
-            if not self._options.allows_data_loss(address) and (
-                "<nvram" in record.document or "<tpm" in record.document
-            ):
+            if self._loses_state(draft):
+                notes.append("its NVRAM and TPM state are removed")
+            elif _has_state(record):
                 notes.append(
                     f"NVRAM and TPM state stay; --allow-data-loss {address.short} removes them"
                 )
@@ -396,3 +409,9 @@ def _only_drift(change: Change) -> Change:
     return replace(
         change, fields=fields, impact=worst([field.impact for field in fields]), steps=()
     )
+
+
+def _has_state(record: Record) -> bool:
+    """Whether a domain keeps bytes outside of its disks: UEFI variables, a TPM's state."""
+    words = ("<nvram", "<tpm", "firmware='efi'", 'firmware="efi"')
+    return any(word in record.document for word in words)
