@@ -214,6 +214,7 @@ def _write(spot: Spot, edits: list[Edit], desired: Any) -> bool:
             if value is not None:
                 past = spot.context.overlaid
                 merge(spot.element, parse(value), None if past is None else parse(past))
+                cleared = True
         case Runtime() | Policy():
             pass
     return cleared

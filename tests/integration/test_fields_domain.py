@@ -84,6 +84,7 @@ GROUPS = (
     domain(
         "identity",
         Edit("uuid", None, "0d9f3c1e-6c1f-4c4f-9a53-0f6a8a3a2b11", NOTED, drift=False),
+        Edit("machine", "pc-q35-7.2", "pc-q35-7.1"),
         idle=False,
         why="two domains cannot have the same",
     ),
