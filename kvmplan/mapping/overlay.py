@@ -100,7 +100,7 @@ def _drop_stale(element: Element, past: Element, kept: list[Element]) -> None:
     Elements with an identity stay: the fragment may only have changed what somebody else made.
     """
     for old in past.iterchildren("{*}*"):
-        key = f"{etree.QName(past).localname}/{etree.QName(old).localname}"
+        key = f"{local_name(past)}/{local_name(old)}"
         if key not in REPEATED or _identity(old, key):
             continue
         if any(node.tag == old.tag and satisfied(node, old) for node in kept):

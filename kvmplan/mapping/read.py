@@ -208,7 +208,9 @@ def _single(binding: Binding, place: Xml) -> Reader:
         if place.unit is None:
             return value
         value = _scaled(value, node.get("unit", place.unit))
-        return value if place.beside is None else value - counted_in(element, place.beside)
+        if place.beside is None or not isinstance(value, int):
+            return value
+        return value - counted_in(element, place.beside)
 
     return read_single
 
@@ -238,8 +240,9 @@ def decode(binding: Binding, raw: str) -> Any:
 def counted_in(element: Element, path: str) -> int:
     """The sum of the sizes at a path, in bytes."""
     sizes = (
-        _scaled(int(node.text or 0), node.get("unit", "KiB"))
+        _scaled(int(text), node.get("unit", "KiB"))
         for node in finder(split(path)[0])(element)
+        if (text := node.text or "").isdigit()
     )
     return sum(size for size in sizes if isinstance(size, int))
 
