@@ -21,9 +21,9 @@ UNLIMITED = 2**53 - 1
 CPU_NAMES = {"shares": "cpu_shares", "period": "vcpu_period", "quota": "vcpu_quota"}
 """What libvirt's calls name otherwise than its documents."""
 EVENTS = {
-    "poweroff": libvirt.VIR_DOMAIN_LIFECYCLE_POWEROFF,
-    "reboot": libvirt.VIR_DOMAIN_LIFECYCLE_REBOOT,
-    "crash": libvirt.VIR_DOMAIN_LIFECYCLE_CRASH,
+    "on_poweroff": libvirt.VIR_DOMAIN_LIFECYCLE_POWEROFF,
+    "on_reboot": libvirt.VIR_DOMAIN_LIFECYCLE_REBOOT,
+    "on_crash": libvirt.VIR_DOMAIN_LIFECYCLE_CRASH,
 }
 ACTIONS = {
     "destroy": libvirt.VIR_DOMAIN_LIFECYCLE_ACTION_DESTROY,

@@ -115,13 +115,13 @@ class Events(Mapped):
     on_poweroff: Annotated[
         Literal["destroy", "restart", "preserve", "rename-restart"] | None,
         Xml("./on_poweroff", omitted="destroy"),
-        _event("poweroff"),
+        _event("on_poweroff"),
     ] = None
     """When the guest powers off. Born as ``destroy``: the domain is off then."""
     on_reboot: Annotated[
         Literal["destroy", "restart", "preserve", "rename-restart"] | None,
         Xml("./on_reboot", omitted="restart"),
-        _event("reboot"),
+        _event("on_reboot"),
     ] = None
     """When the guest reboots. Born as ``restart``."""
     on_crash: Annotated[
@@ -135,7 +135,7 @@ class Events(Mapped):
         ]
         | None,
         Xml("./on_crash", omitted="destroy"),
-        _event("crash"),
+        _event("on_crash"),
     ] = None
     """When the guest crashes. Born as ``destroy``."""
     on_lockfailure: Annotated[

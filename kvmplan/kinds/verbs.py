@@ -74,7 +74,7 @@ class Verb(StrEnum):
     SET_PINNING = "set-pinning"
     """Domain: ``thread`` (vcpu N, iothread N, emulator), ``cpus`` (such as 0-3,7), ``scope``."""
     SET_LIFECYCLE = "set-lifecycle"
-    """Domain: ``event`` (poweroff, reboot, crash), ``action`` (destroy, restart …), ``scope``."""
+    """Domain: ``event`` (on_poweroff, on_reboot, on_crash), ``action``, ``scope``."""
     UPDATE_DEVICE = "update-device"
     """Domain: ``xml``, ``scope``."""
     UPDATE_NETWORK = "update-network"
