@@ -43,7 +43,7 @@ def guest(
         (directory / f"{name}.iso").write_bytes(bytes(size))
     with field_stack(directory, private_host) as made, connection(private_host) as conn:
         tag, lan = made.tag, subnet()
-        made.env["EDITS_PASSWORD"] = "first1"
+        made.env["EDITS_PASSWORD"] = "x7Qp2kLm"
         vnc = {"type": "vnc", "password": SecretRef("EDITS_PASSWORD")}
         domain = tiny_domain(
             tiny_guest,
@@ -183,7 +183,7 @@ def test_twenty_edits_in_a_row(guest: Guest, summaries: Path) -> None:
     assert "shop.0" in inside(guest, "sh", "-c", "cat /sys/class/virtio-ports/*/name")
     edits.make({"watchdog": {"action": "none"}}, runs=has("devices/watchdog"))
     edits.make({"events": {"on_reboot": "destroy"}}, runs=text_is("on_reboot", "destroy"))
-    guest.stack.env["EDITS_PASSWORD"] = "second"
+    guest.stack.env["EDITS_PASSWORD"] = "y8Rq3nMz"
     edits.make({})
     edits.make({"disks sdb": None}, sees=lambda state: 8 * MIB not in state.disks.values())
     edits.make({"disks vdb": None}, sees=lambda state: "vdb" not in state.disks)
