@@ -25,7 +25,7 @@ from kvmplan.kinds.mark import (
 from kvmplan.mapping.document import digest, parse, serialise
 from kvmplan.mapping.lens import Edit, patch
 from kvmplan.mapping.markers import Foreign, Items, Pairs
-from kvmplan.mapping.model import Mapped, bindings
+from kvmplan.mapping.model import Mapped, bindings, key_of
 from kvmplan.plan.intent import Intent
 
 MARKED = (Kind.DOMAIN, Kind.NETWORK)
@@ -149,7 +149,7 @@ def _declared_names(intent: Intent) -> Names:
         if wanted is None:
             names[(field,)] = intent.names.get((field,), {})
         else:
-            names[(field,)] = {item[place.key[0]]: name for name, item in wanted.items()}
+            names[(field,)] = {str(key_of(place, item)): name for name, item in wanted.items()}
     return {path: known for path, known in names.items() if known}
 
 

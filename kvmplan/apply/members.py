@@ -1,4 +1,4 @@
-"""Members of collections as libvirt's device and network verbs want them: one element at a time."""
+"""Devices and members as libvirt's device and network verbs want them: one element at a time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from lxml.etree import _Element as Element
 from kvmplan.apply.problems import Stale
 from kvmplan.diff import at
 from kvmplan.kinds.context import HostContext
-from kvmplan.mapping.document import serialise
-from kvmplan.mapping.lens import Edit, keyed, make_item, patch
+from kvmplan.mapping.document import parse, serialise
+from kvmplan.mapping.lens import Edit, keyed, lacking, make_item, patch
 from kvmplan.mapping.markers import Group, Items, Xml
 from kvmplan.mapping.model import Binding, Mapped, bindings
 from kvmplan.mapping.paths import find, split
@@ -23,10 +23,10 @@ from kvmplan.plan.intent import Intent
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member of a collection, in a document.
+    """One member of a collection, or a device of its own, in a document.
 
     Attributes:
-        path: ``("disks", "vda")``.
+        path: ``("disks", "vda")``, ``("watchdog",)``.
         node: its live element; None if the document has none.
     """
 
@@ -34,7 +34,7 @@ class Member:
     context: HostContext
     path: Path
     binding: Binding
-    place: Items
+    place: Items | Group
     node: Element | None
 
     def made(self) -> str:
@@ -58,17 +58,31 @@ class Member:
         patch(self.binding.item, node, edits, self.context, wanted, self.path)
         return serialise(node)
 
-    def identity(self) -> tuple[str, str]:
-        """Where its key stands (``./devices/disk/target``) and what it says (``dev=vda``)."""
+    def companion(self, root: Element) -> str | None:
+        """What a new one needs beside it and the document lacks, such as its controller."""
+        if not isinstance(self.place, Items):
+            return None
+        found = lacking(self.place, parse(self.made()), root, self.context)
+        return None if found is None else serialise(found[1])
+
+    def identity(self) -> tuple[str, dict[str, str]]:
+        """Where what tells it apart stands (``./devices/disk/target``) and says (``dev: vda``).
+
+        By its key, else by its address, which no two devices share.
+        """
         assert self.binding.item is not None
-        for name in self.place.key:
+        node = self._there()
+        for name in self.place.key if isinstance(self.place, Items) else ():
             place = bindings(self.binding.item)[name].place
             inner, attribute = split(place.path) if isinstance(place, Xml) else ("", None)
-            node = find(self._there(), inner)
-            value = node.get(attribute) if node is not None and attribute is not None else None
-            if value is not None:
-                return f"{self.place.path}/{inner}".rstrip("/"), f"{attribute}={value}"
-        raise LookupError(f"{'.'.join(self.path)} has no key that can be looked for")
+            holder = find(node, inner)
+            value = holder.get(attribute) if holder is not None and attribute is not None else None
+            if attribute is not None and value is not None:
+                return f"{self.place.path}/{inner}".rstrip("/"), {attribute: value}
+        address = node.find("address")
+        if address is None:
+            raise LookupError(f"{'.'.join(self.path)} has nothing that it can be looked for by")
+        return f"{self.place.path}/address", {str(k): str(v) for k, v in address.attrib.items()}
 
     def _there(self) -> Element:
         if self.node is None:
@@ -77,7 +91,7 @@ class Member:
 
 
 def locate(intent: Intent, root: Element, path: Path, context: HostContext) -> Member:
-    """Find a member in a document, through the groups and collections above it."""
+    """Find a member or device in a document, through the groups and collections above it."""
     element: Element | None = root
     model: type[Mapped] | None = intent.model
     done: Path = ()
@@ -95,8 +109,10 @@ def locate(intent: Intent, root: Element, path: Path, context: HostContext) -> M
             assert isinstance(place, Group)
             element = find(element, split(place.path)[0]) if element is not None else None
             done = (*done, name)
+            if done == path:
+                return Member(intent, context, path, binding, place, element)
         model = binding.item
-    raise LookupError(f"{'.'.join(path)} is no member of a collection")
+    raise LookupError(f"{'.'.join(path)} is neither a member of a collection nor a device")
 
 
 def _keyed(

@@ -246,7 +246,10 @@ class Worker:
         return locate(intent, root, path, self._site.context(intent)), root
 
     def _attach(self, task: Task, step: Step) -> None:
-        member, _ = self._member(task, step)
+        member, root = self._member(task, step)
+        beside = member.companion(root)
+        if beside is not None:
+            self._device(step, beside)
         self._device(step, member.made())
 
     def _detach(self, task: Task, step: Step) -> None:
@@ -258,7 +261,7 @@ class Worker:
         member, _ = self._member(task, step)
         self._device(step, member.changed(task.changes_of(step)))
 
-    def _device(self, step: Step, xml: str, **more: str) -> None:
+    def _device(self, step: Step, xml: str, **more: Any) -> None:
         arguments = {"xml": xml, "scope": step.arguments["scope"], **more}
         self._perform(step.verb, step.address, arguments)
 

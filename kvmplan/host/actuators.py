@@ -15,6 +15,7 @@ from kvmplan.host import (  # noqa: F401  (each registers its actuators)
     actuators_outage,
     actuators_rename,
     actuators_storage,
+    actuators_tuning,
 )
 from kvmplan.host.errors import translating
 from kvmplan.host.verb import ACTUATORS, Target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import libvirt
@@ -16,6 +17,7 @@ from kvmplan.kinds.verbs import Verb
 DETACH_SECONDS = 20.0
 _POLL_SECONDS = 0.1
 _ASK_AGAIN_SECONDS = 5.0
+_NOT_FOUND = frozenset({libvirt.VIR_ERR_DEVICE_MISSING, libvirt.VIR_ERR_INVALID_ARG})
 _UNDER_WAY = "already in the process of unplug"
 
 
@@ -34,47 +36,56 @@ def update_device(target: Target, *, xml: str, scope: str) -> None:
 
 
 @verb(Verb.DETACH)
-def detach(target: Target, *, xml: str, scope: str, find: str, key: str) -> None:
+def detach(target: Target, *, xml: str, scope: str, find: str, key: Mapping[str, str]) -> None:
     """Unplug a device and wait until the guest has let it go; gone already is as good."""
     domain = target.find()
     where = flags(domain, scope)
-    _request(domain, xml, where)
+    running = _running(domain, find, key)
+    _request(domain, xml, running, where)
     if not where & libvirt.VIR_DOMAIN_AFFECT_LIVE:
         return
     deadline = time.monotonic() + DETACH_SECONDS
     asked = time.monotonic()
-    while _present(domain, find, key):
+    while (running := _running(domain, find, key)) is not None:
         now = time.monotonic()
         if now >= deadline:
-            what = f"the guest has not let go of {key} within {DETACH_SECONDS:g} s"
+            said = " ".join(f"{name}={value}" for name, value in key.items())
+            what = f"the guest has not let go of {said} within {DETACH_SECONDS:g} s"
             raise TimedOut(what, doing=f"{Verb.DETACH} {target.address.short}")
         if now - asked >= _ASK_AGAIN_SECONDS:
             asked = now
             # The persistent definition lost it with the first request.
-            _request(domain, xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            _request(domain, xml, running, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         time.sleep(_POLL_SECONDS)
 
 
-def _request(domain: Any, xml: str, where: int) -> None:
+def _request(domain: Any, xml: str, running: str | None, where: int) -> None:
     """Ask for the device to go; a definition that has lost it already does not save the other."""
+    live: int = libvirt.VIR_DOMAIN_AFFECT_LIVE
+    config: int = libvirt.VIR_DOMAIN_AFFECT_CONFIG
     try:
-        domain.detachDeviceFlags(xml, where)
+        domain.detachDeviceFlags(running if where == live and running else xml, where)
     except libvirt.libvirtError as error:
         if _UNDER_WAY in translate(error).message:
             return
-        if code_of(error) != libvirt.VIR_ERR_DEVICE_MISSING:
-            raise
-        live: int = libvirt.VIR_DOMAIN_AFFECT_LIVE
-        config: int = libvirt.VIR_DOMAIN_AFFECT_CONFIG
-        if where == live | config:
-            _request(domain, xml, live)
-            _request(domain, xml, config)
+        if code_of(error) not in _NOT_FOUND or where != live | config:
+            if code_of(error) != libvirt.VIR_ERR_DEVICE_MISSING:
+                raise
+            return
+        # What runs may say more than what is written, such as a socket that libvirt has chosen.
+        _request(domain, xml, running, live)
+        _request(domain, xml, running, config)
 
 
-def _present(domain: Any, find: str, key: str) -> bool:
-    attribute, _, value = key.partition("=")
-    document = etree.fromstring(domain.XMLDesc(0).encode())
-    return any(element.get(attribute) == value for element in document.iterfind(find))
+def _running(domain: Any, find: str, key: Mapping[str, str]) -> str | None:
+    """The running device that an element with a key belongs to, as XML; None if it is not there."""
+    devices = etree.fromstring(domain.XMLDesc(0).encode()).find("devices")
+    assert devices is not None
+    for node in devices.iterfind(f"./{find.removeprefix('./devices/')}"):
+        if all(node.get(name) == value for name, value in key.items()):
+            above = (upper for upper in node.iterancestors() if upper.getparent() is devices)
+            return etree.tostring(next(above, node), encoding="unicode", with_tail=False)
+    return None
 
 
 @verb(Verb.RESIZE_DISK)

@@ -36,6 +36,8 @@ def contradictions(model: Mapped) -> Iterator[Contradiction]:
         yield from _memory(model.memory)
         yield from _boot(model)
         yield from _macs(model)
+        yield from _given_twice(model)
+        yield from _numa(model)
         yield from _passwords(model)
         yield from _firmware(model.firmware)
         yield from _disks(model)
@@ -82,6 +84,7 @@ def _boot(domain: Domain) -> Iterator[Contradiction]:
     seen: dict[int, str] = {}
     turns = [("disks", name, disk.boot) for name, disk in (domain.disks or {}).items()]
     turns += [("interfaces", name, nic.boot) for name, nic in (domain.interfaces or {}).items()]
+    turns += [("hostdevs", name, given.boot) for name, given in (domain.hostdevs or {}).items()]
     for field, name, turn in turns:
         if turn is None:
             continue
@@ -106,6 +109,32 @@ def _macs(domain: Domain) -> Iterator[Contradiction]:
             yield Contradiction(
                 ("interfaces", name, "mac"), summary, "give one of them another, or none"
             )
+
+
+def _given_twice(domain: Domain) -> Iterator[Contradiction]:
+    seen: dict[str, str] = {}
+    for name, given in (domain.hostdevs or {}).items():
+        own = given.pci or given.usb or ""
+        first = seen.setdefault(own, name)
+        if first != name:
+            summary = f"{own} is '{first}' too"
+            yield Contradiction(("hostdevs", name), summary, "take one of them out")
+
+
+def _numa(domain: Domain) -> Iterator[Contradiction]:
+    """Libvirt would take the sum of the cells for the maximum, without a word."""
+    cells = (domain.numa.cells if domain.numa else None) or {}
+    memory = domain.memory
+    if not cells or memory is None:
+        return
+    wanted = memory.maximum if memory.maximum is not None else memory.current
+    parts = [cell.memory for cell in cells.values()]
+    if wanted is None or None in parts:
+        return
+    total = sum(part for part in parts if part is not None)
+    if total != wanted:
+        summary = f"its cells make {format_size(total)}, the maximum is {format_size(wanted)}"
+        yield Contradiction(("numa", "cells"), summary, "make them the same")
 
 
 def _passwords(domain: Domain) -> Iterator[Contradiction]:

@@ -11,14 +11,17 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from kvmplan.kinds.tuning import VCPU_PINNING, WHOLE_KIB
 from kvmplan.kinds.verbs import Verb
-from kvmplan.mapping.markers import AtLeast, Group, NotRunning, On, Pairs, Same, Xml
+from kvmplan.mapping.markers import AtLeast, Group, Items, NotRunning, On, Pairs, Same, Xml
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.strategy import Situation, live, next_boot, when
-from kvmplan.mapping.types import CpuSet, Size
+from kvmplan.mapping.types import CpuSet, Number, Size
 
 CPU_MODES = ("host-passthrough", "host-model", "maximum", "custom")
 KIB, MIB = 2**10, 2**20
+MODULES = "./devices/memory/target/size"
+"""Libvirt counts memory devices in; specs do not, so that plugging one in changes nothing else."""
 
 
 def _same_memory(live_value: Any, wanted: Any, _: Any) -> bool:
@@ -100,7 +103,9 @@ class Vcpus(Mapped):
     topology: Annotated[Topology | None, Group(".")] = None
     """How the guest sees them arranged."""
     pinning: Annotated[
-        dict[str, CpuSet] | None, Pairs("./cputune/vcpupin", key="@vcpu", value="@cpuset")
+        dict[str, CpuSet] | None,
+        Pairs("./cputune/vcpupin", key="@vcpu", value="@cpuset"),
+        VCPU_PINNING,
     ] = None
     """Which CPUs of the host each may run on: ``{"0": "0-3"}``."""
 
@@ -112,7 +117,7 @@ class Memory(Mapped):
     maximum: Annotated[
         Size | None,
         Field(gt=0),
-        Xml("./memory", unit="KiB"),
+        Xml("./memory", unit="KiB", beside=MODULES),
         Same(_same_memory),
         AtLeast("current"),
         On(next_boot("the maximum is fixed while the guest runs")),
@@ -121,11 +126,39 @@ class Memory(Mapped):
     current: Annotated[
         Size | None,
         Field(gt=0),
-        Xml("./currentMemory", unit="KiB", absent="./memory"),
+        Xml("./currentMemory", unit="KiB", absent="./memory", beside=MODULES),
         Same(_same_memory),
         MEMORY,
     ] = None
-    """How much it has, by its balloon."""
+    """How much it has, by its balloon. Memory devices come on top of it."""
+    slots: Annotated[int | None, Field(ge=1), Xml("./maxMemory/@slots", removes="./maxMemory")] = (
+        None
+    )
+    """How many memory devices can be plugged in."""
+    hotplug_maximum: Annotated[
+        Size | None, Field(gt=0), Xml("./maxMemory", unit="KiB"), WHOLE_KIB
+    ] = None
+    """How much it can have with all its memory devices."""
+
+
+class NumaCell(Mapped):
+    """A NUMA cell, known by its number."""
+
+    id: Annotated[Number, Xml("./@id")]
+    """Its number."""
+    cpus: Annotated[CpuSet | None, Xml("./@cpus")] = None
+    """The guest's CPUs in it."""
+    memory: Annotated[Size | None, Field(gt=0), Xml("./@memory", unit="KiB"), WHOLE_KIB] = None
+    """Its part of the guest's memory. The maximum of memory is their sum."""
+
+
+class Numa(Mapped):
+    """How CPUs and memory belong together, as the guest sees it."""
+
+    cells: Annotated[
+        dict[str, NumaCell] | None, Items("./cpu/numa/cell", key=("id",)), NotRunning()
+    ] = None
+    """Cells, by number."""
 
 
 class CpuCache(Mapped):

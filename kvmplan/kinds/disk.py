@@ -14,6 +14,7 @@ from pydantic import Field
 from kvmplan.kinds.context import host_context
 from kvmplan.kinds.secretref import secret_reference
 from kvmplan.kinds.source import Source
+from kvmplan.kinds.tuning import DISK_LIMITS, DiskLimits
 from kvmplan.kinds.verbs import Verb
 from kvmplan.kinds.volume import Backing
 from kvmplan.mapping.codecs import TEXT
@@ -213,6 +214,10 @@ class Disk(Mapped):
     """How the host does its I/O."""
     discard: Annotated[Literal["unmap", "ignore"] | None, Xml("./driver/@discard")] = None
     """Whether blocks that the guest discards are given back."""
+    iothread: Annotated[int | None, Field(ge=1), Xml("./driver/@iothread")] = None
+    """The I/O thread that serves it; virtio only."""
+    iotune: Annotated[DiskLimits | None, Group("./iotune"), DISK_LIMITS] = None
+    """Limits of its throughput."""
     readonly: Annotated[bool | None, Presence("./readonly")] = None
     """The guest cannot write it."""
     shareable: Annotated[bool | None, Presence("./shareable")] = None

@@ -8,20 +8,45 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
+from lxml import etree
+from lxml.etree import _Element as Element
 from pydantic import Field
 
 from kvmplan.kinds import disk, interface
 from kvmplan.kinds.agent import AGENT
 from kvmplan.kinds.cloud_init import CloudInit
-from kvmplan.kinds.compute import Cpu, Memory, Vcpus
+from kvmplan.kinds.compute import Cpu, Memory, Numa, Vcpus
 from kvmplan.kinds.devices import Graphics, Tpm
 from kvmplan.kinds.disk import Disk
 from kvmplan.kinds.firmware import Firmware, Kernel
+from kvmplan.kinds.hostdev import PLUG, Hostdev
 from kvmplan.kinds.interface import Interface
+from kvmplan.kinds.peripherals import (
+    Channel,
+    Controller,
+    Input,
+    MemoryDevice,
+    Redirdev,
+    Rng,
+    Serial,
+    Vsock,
+    Watchdog,
+)
+from kvmplan.kinds.platform import Clock, Events, Features
+from kvmplan.kinds.tuning import (
+    BLOCK_TUNING,
+    CPU_TUNING,
+    IOTHREADS,
+    MEMORY_LIMITS,
+    BlockTune,
+    CpuTune,
+    MemTune,
+)
 from kvmplan.kinds.verbs import Verb
 from kvmplan.kinds.waiting import WaitFor
 from kvmplan.mapping.markers import (
     Birth,
+    Companion,
     Foreign,
     Group,
     Items,
@@ -31,16 +56,46 @@ from kvmplan.mapping.markers import (
     Presence,
     Runtime,
     Same,
+    Through,
     Xml,
 )
 from kvmplan.mapping.model import Mapped
+from kvmplan.mapping.paths import drop, insert
 from kvmplan.mapping.strategy import born, live, next_boot
 from kvmplan.mapping.types import Duration, ForeignXml, XmlText
 
 NEXT_BOOT = On(next_boot())
 BORN = On(born())
+AFTER_IOTHREADS = frozenset({"iothreadids", "blkiotune", "memtune", "cputune", "os", "features"})
 QXL_ONLY = tuple(f"./devices/video/model/@{name}" for name in ("ram", "vram64", "vgamem"))
 """Attributes that libvirt's schema refuses beside any other type of video."""
+
+
+SCSI_CONTROLLER = Companion(
+    ("./target/@bus", "scsi"), "./devices/controller[@type='scsi']", "devices/scsi-controller"
+)
+"""Libvirt's own choice would be a controller that the cloud kernels of today do not drive."""
+
+
+def _read_iothreads(domain: Element, _: Any) -> int:
+    return int(domain.findtext("iothreads") or 0)
+
+
+def _write_iothreads(domain: Element, value: int | None, _: Any) -> None:
+    """The count and the list of numbers must agree; what is too many in the list goes."""
+    count, node, listed = value or 0, domain.find("iothreads"), domain.find("iothreadids")
+    if listed is not None:
+        for extra in list(listed)[count:]:
+            drop(extra)
+        if len(listed) == 0:
+            drop(listed)
+    if node is None and count:
+        node = etree.Element("iothreads")
+        insert(domain, node, AFTER_IOTHREADS)
+    if node is not None and count:
+        node.text = str(count)
+    elif node is not None:
+        drop(node)
 
 
 def _same_machine(live_value: Any, wanted: Any, _: Any) -> bool:
@@ -76,6 +131,19 @@ class Domain(Mapped):
     """Memory."""
     vcpus: Annotated[Vcpus | None, Group("."), NEXT_BOOT] = None
     """Virtual CPUs."""
+    iothreads: Annotated[
+        int | None,
+        Field(ge=0),
+        Through(_read_iothreads, _write_iothreads, "./iothreads", omitted=0),
+        IOTHREADS,
+    ] = None
+    """How many threads there are for I/O that disks and controllers choose."""
+    blkio: Annotated[BlockTune | None, Group("./blkiotune"), BLOCK_TUNING] = None
+    """Its share of the host's disks."""
+    memtune: Annotated[MemTune | None, Group("./memtune"), MEMORY_LIMITS] = None
+    """Limits of the memory that it takes of the host."""
+    cputune: Annotated[CpuTune | None, Group("./cputune"), CPU_TUNING] = None
+    """Its share of the host's CPUs."""
     arch: Annotated[str | None, Xml("./os/type/@arch"), NEXT_BOOT] = None
     """Architecture. Born as the host's."""
     machine: Annotated[str | None, Xml("./os/type/@machine"), Same(_same_machine), NEXT_BOOT] = None
@@ -92,20 +160,42 @@ class Domain(Mapped):
         NEXT_BOOT,
     ] = None
     """What to boot from, in order."""
+    features: Annotated[Features | None, Group("./features"), NEXT_BOOT] = None
+    """What the hypervisor offers."""
     cpu: Annotated[Cpu | None, Group("."), NEXT_BOOT] = None
     """The CPU that the guest sees."""
+    numa: Annotated[Numa | None, Group("."), NEXT_BOOT] = None
+    """How CPUs and memory belong together, as the guest sees it."""
+    clock: Annotated[Clock | None, Group("."), NEXT_BOOT] = None
+    """The guest's clock."""
+    events: Annotated[Events | None, Group("."), NEXT_BOOT] = None
+    """What becomes of the domain when its guest goes down."""
     disks: Annotated[
         dict[str, Disk] | None,
-        Items("./devices/disk", key=("target",), skeleton="devices/disk"),
+        Items(
+            "./devices/disk", key=("target",), skeleton="devices/disk", companion=SCSI_CONTROLLER
+        ),
         disk.PLUG,
     ] = None
     """Disks, by target."""
+    controllers: Annotated[
+        dict[str, Controller] | None,
+        Items("./devices/controller", key=("name",), skeleton="devices/controller"),
+        NEXT_BOOT,
+    ] = None
+    """Controllers, by type and number: ``scsi1``."""
     interfaces: Annotated[
         dict[str, Interface] | None,
         Items("./devices/interface", key=("mac",), named=True, skeleton="devices/interface"),
         interface.PLUG,
     ] = None
     """Network interfaces, by a name of yours."""
+    serials: Annotated[
+        dict[str, Serial] | None,
+        Items("./devices/serial", key=("port",), skeleton="devices/serial"),
+        NEXT_BOOT,
+    ] = None
+    """Serial ports, by number."""
     console: Annotated[
         bool | None,
         Presence("./devices/console", skeleton="devices/console", also=("./devices/serial",)),
@@ -114,6 +204,18 @@ class Domain(Mapped):
     """A serial console. Born with one."""
     agent: Annotated[bool | None, Presence(AGENT, skeleton="devices/agent"), NEXT_BOOT] = None
     """The guest agent's channel. Born with one."""
+    channels: Annotated[
+        dict[str, Channel] | None,
+        Items("./devices/channel", key=("name",), skeleton="devices/channel"),
+        PLUG,
+    ] = None
+    """Other channels, by their name in the guest."""
+    inputs: Annotated[
+        dict[str, Input] | None,
+        Items("./devices/input", key=("device",), skeleton="devices/input"),
+        PLUG,
+    ] = None
+    """Keyboards, mice, tablets, by bus and kind: ``usb-tablet``."""
     tpm: Annotated[Tpm | None, Group("./devices/tpm", skeleton="devices/tpm"), NEXT_BOOT] = None
     """An emulated TPM."""
     graphics: Annotated[
@@ -122,6 +224,12 @@ class Domain(Mapped):
         NEXT_BOOT,
     ] = None
     """Graphical consoles."""
+    sound: Annotated[
+        str | None,
+        Xml("./devices/sound/@model", removes="./devices/sound", clears=("./devices/sound/codec",)),
+        NEXT_BOOT,
+    ] = None
+    """A sound card: ich9, virtio, usb …"""
     video: Annotated[
         str | None,
         Xml(
@@ -133,16 +241,44 @@ class Domain(Mapped):
         NEXT_BOOT,
     ] = None
     """The graphics card: virtio, qxl, vga, none …"""
+    hostdevs: Annotated[
+        dict[str, Hostdev] | None,
+        Items("./devices/hostdev", key=("pci", "usb"), named=True, skeleton="devices/hostdev"),
+        PLUG,
+    ] = None
+    """Devices of the host, by a name of yours."""
+    redirdevs: Annotated[
+        dict[str, Redirdev] | None,
+        Items("./devices/redirdev", key=("name",), skeleton="devices/redirdev"),
+        PLUG,
+    ] = None
+    """USB devices that the console's user lends, by a name of yours."""
+    watchdog: Annotated[
+        Watchdog | None, Group("./devices/watchdog", skeleton="devices/watchdog"), PLUG
+    ] = None
+    """What watches over a guest that does not answer any more."""
     memballoon: Annotated[
         Literal["virtio", "virtio-transitional", "virtio-non-transitional", "xen", "none"] | None,
         Xml("./devices/memballoon/@model", clears=("./devices/memballoon/address",)),
         NEXT_BOOT,
     ] = None
     """The balloon that memory changes go through. Born as ``virtio``."""
-    rng: Annotated[str | None, Xml("./devices/rng/backend", skeleton="devices/rng"), NEXT_BOOT] = (
-        None
-    )
-    """The host's source of random numbers. Born as /dev/urandom."""
+    rng: Annotated[Rng | None, Group("./devices/rng", skeleton="devices/rng"), PLUG] = None
+    """A source of random numbers. Born as the host's /dev/urandom."""
+    panic: Annotated[
+        Literal["isa", "pseries", "hyperv", "s390", "pvpanic"] | None,
+        Xml("./devices/panic/@model", removes="./devices/panic"),
+        NEXT_BOOT,
+    ] = None
+    """How the guest's kernel tells the host that it has crashed."""
+    memory_devices: Annotated[
+        dict[str, MemoryDevice] | None,
+        Items("./devices/memory", key=("name",), skeleton="devices/memory"),
+        PLUG,
+    ] = None
+    """Memory modules, by a name of yours."""
+    vsock: Annotated[Vsock | None, Group("./devices/vsock", skeleton="devices/vsock"), PLUG] = None
+    """A socket between guest and host."""
     xml: Annotated[XmlText | None, Overlay(), NEXT_BOOT] = None
     """A libvirt XML fragment merged over the result, for what has no field yet."""
     state: Annotated[

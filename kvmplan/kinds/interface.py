@@ -10,9 +10,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from kvmplan.kinds.bandwidth import Bandwidth
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.codecs import LOWER
-from kvmplan.mapping.markers import Case, Group, Is, NotRunning, On, Policy, Ref, Xml
+from kvmplan.mapping.markers import Case, Group, Is, NotRunning, On, Pairs, Policy, Ref, Xml
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.strategy import live, next_boot, plugged, unplugged, when
 from kvmplan.mapping.types import Ip, Mac
@@ -36,6 +37,18 @@ class Direct(Mapped):
         Literal["vepa", "bridge", "private", "passthrough"] | None, Xml("./source/@mode")
     ] = None
     """How it is shared."""
+
+
+class Filter(Mapped):
+    """A network filter, and what it is told about this interface."""
+
+    scalar: ClassVar[str] = "name"
+    name: Annotated[str, Xml("./@filter")]
+    """The filter's name."""
+    parameters: Annotated[
+        dict[str, str] | None, Pairs("./parameter", key="@name", value="@value")
+    ] = None
+    """Values of its variables: ``{IP: 10.10.0.10}``."""
 
 
 class Interface(Mapped):
@@ -74,7 +87,9 @@ class Interface(Mapped):
     """Whether its cable is plugged in."""
     mtu: Annotated[int | None, Field(ge=68, le=65535), Xml("./mtu/@size"), NotRunning()] = None
     """Its MTU."""
-    filter: Annotated[str | None, Xml("./filterref/@filter"), UPDATE] = None
-    """A network filter of the host."""
+    filter: Annotated[Filter | None, Group("./filterref"), UPDATE] = None
+    """A network filter of the host, by name."""
+    bandwidth: Annotated[Bandwidth | None, Group("./bandwidth"), UPDATE] = None
+    """How much may pass. Its host needs the kernel's sfq queue."""
     boot: Annotated[int | None, Field(ge=1), Xml("./boot/@order")] = None
     """Its turn in the boot order; instead of the domain's `boot`."""

@@ -5,8 +5,8 @@ what no change names is not touched. Creation is skeleton + patch, update is liv
 this is the one writer of XML.
 """
 
-from kvmplan.mapping.patch import make_item, patch
+from kvmplan.mapping.patch import lacking, make_item, patch
 from kvmplan.mapping.read import Context, Path, Tree, keyed, read
 from kvmplan.mapping.write import Edit
 
-__all__ = ["Context", "Edit", "Path", "Tree", "keyed", "make_item", "patch", "read"]
+__all__ = ["Context", "Edit", "Path", "Tree", "keyed", "lacking", "make_item", "patch", "read"]

@@ -30,11 +30,13 @@ class Xml:
         clears: paths that lose their meaning when this one changes; they go before it is written.
         removes: the node that goes when the value does; by default the path's own.
         skeleton: the template of the first element on the path, when that must be made.
+        beside: where sizes stand that libvirt counts in, and the value does not.
     """
 
     path: str
     codec: Codec | None = None
     unit: str | None = None
+    beside: str | None = None
     absent: str | None = None
     omitted: Any = None
     many: bool = False
@@ -75,6 +77,21 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Companion:
+    """What an item cannot do without: a SCSI disk its controller. Made where there is none.
+
+    Attributes:
+        when: a path below the item and the value that makes it need one.
+        path: where one stands, from the element that holds the collection.
+        skeleton: the template of a new one.
+    """
+
+    when: tuple[str, str]
+    path: str
+    skeleton: str
+
+
+@dataclass(frozen=True, slots=True)
 class Items:
     """A collection of elements, keyed, never positional.
 
@@ -82,12 +99,14 @@ class Items:
         key: the item's field that is its key; with several, the first that is given.
         named: keys are names of the user's own; `Context.names` pairs them with the item's `key`.
         skeleton: the template of a new item; by default the bare element.
+        companion: what some items need beside them.
     """
 
     path: str
     key: tuple[str, ...]
     named: bool = False
     skeleton: str | None = None
+    companion: Companion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +218,6 @@ class On:
     change: Any
     """A `Strategy`."""
     added: Any = None
-    """Strategy for a new member."""
+    """Strategy for a new member, or for a device of its own (a `Group` with a skeleton)."""
     removed: Any = None
-    """Strategy for a member that goes."""
+    """Strategy for one that goes."""

@@ -225,11 +225,12 @@ def strategy_of(
 ) -> Strategy | None:
     """The innermost strategy that speaks for a path.
 
-    A path that ends at a collection's member is *added* or *removed* as the collection says.
+    A path that ends at a collection's member, or at a device of its own, is *added* or *removed* as
+    the declaration says.
     """
     links = chain(model, path)
     last = links[-1]
-    if isinstance(last.place, Items) and _ends_at_member(links, path) and last.on:
+    if last.on and (not isinstance(last.place, Items) or _ends_at_member(links, path)):
         special = last.on.added if added else last.on.removed if removed else None
         if special:
             return typing.cast(Strategy, special)

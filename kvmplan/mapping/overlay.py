@@ -3,8 +3,9 @@
 An element of the fragment meets the one that is the same thing (same target, address, name, …), or
 the only one of its tag; else it is added. Its attributes and text are set; what it does not mention
 stays. Sequences whose order means something (`SEQUENCES`) are kept together: they take the place of
-what the fragment before had there, else they follow what is there. Merging twice is merging once,
-and `satisfied` holds afterwards.
+what the fragment before had there, else they follow what is there. What the fragment before added,
+and nothing tells apart from its like (a hostdev), goes when the new one does not have it. Merging
+twice is merging once, and `satisfied` holds afterwards.
 """
 
 from __future__ import annotations
@@ -81,13 +82,33 @@ def merge(element: Element, fragment: Element, past: Element | None = None) -> N
     if (fragment.text or "").strip():
         element.text = fragment.text
     _merge_sequence(element, fragment, past)
-    for child, counterpart in _pairs(element, fragment):
+    pairs = _pairs(element, fragment)
+    if past is not None:
+        _drop_stale(element, past, [node for _, node in pairs if node is not None])
+    for child, counterpart in pairs:
         if counterpart is not None:
             merge(counterpart, child, None if past is None else past.find(child.tag))
         else:
             added = copy.deepcopy(child)
             added.tail = None
             insert(element, added)
+
+
+def _drop_stale(element: Element, past: Element, kept: list[Element]) -> None:
+    """Take out what the past fragment added here and the new one has no counterpart for.
+
+    Elements with an identity stay: the fragment may only have changed what somebody else made.
+    """
+    for old in past.iterchildren("{*}*"):
+        key = f"{local_name(past)}/{local_name(old)}"
+        if key not in REPEATED or _identity(old, key):
+            continue
+        if any(node.tag == old.tag and satisfied(node, old) for node in kept):
+            continue
+        left = (node for node in element.iterchildren(str(old.tag)) if node not in kept)
+        stale = next((node for node in left if satisfied(node, old)), None)
+        if stale is not None:
+            drop(stale)
 
 
 def satisfied(element: Element, fragment: Element) -> bool:

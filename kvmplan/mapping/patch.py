@@ -23,7 +23,7 @@ from kvmplan.mapping.markers import (
     Through,
     Xml,
 )
-from kvmplan.mapping.model import Binding, Mapped, bindings
+from kvmplan.mapping.model import Binding, Mapped, bindings, leading
 from kvmplan.mapping.overlay import merge
 from kvmplan.mapping.paths import SPLIT, drop, find, read_text, remove, split
 from kvmplan.mapping.read import Context, Path, Tree, item_of, keyed
@@ -89,12 +89,13 @@ def _patch(
     before = {
         name: spots[name].read(want)
         for name, want in desired.items()
-        if name not in grouped and not isinstance(spots[name].binding.place, Overlay)
+        if (name not in grouped or name in _counting(model))
+        and not isinstance(spots[name].binding.place, Overlay)
     }
     _pin(spots, grouped)
     standing = {winner for _, winner in model.yields if find(element, split(winner)[0]) is not None}
     cleared = False
-    for name in _in_order(spots, grouped):
+    for name in _in_order(model, spots, grouped):
         cleared |= _write(spots[name], grouped[name], desired.get(name))
     for loser, winner in model.yields:
         if winner not in standing and find(element, split(winner)[0]) is not None:
@@ -113,14 +114,30 @@ def _standing_in(model: type[Mapped]) -> frozenset[str]:
     )
 
 
-def _in_order(spots: Mapping[str, Spot], grouped: Mapping[str, list[Edit]]) -> list[str]:
-    """Removals first, then what clears: later they would take what was just written."""
+@cache
+def _counting(model: type[Mapped]) -> Mapping[str, Binding]:
+    """The fields that count others in (``beside=``), and those that hold such."""
+    return leading(
+        model, lambda binding: isinstance(binding.place, Xml) and binding.place.beside is not None
+    )
+
+
+def _in_order(
+    model: type[Mapped], spots: Mapping[str, Spot], grouped: Mapping[str, list[Edit]]
+) -> list[str]:
+    """Removals first, then what clears: later they would take what was just written.
+
+    What counts others in comes last.
+    """
+    counting = _counting(model)
 
     def rank(name: str) -> int:
         binding = spots[name].binding
         if all(value is None for _, value in grouped[name]):
             return 0
         clears = binding.place.clears if isinstance(binding.place, Xml | Is) else ()
+        if name in counting:
+            return 3
         return 1 if clears or binding.case is not None else 2
 
     return sorted((name for name in spots if name in grouped), key=rank)
@@ -186,7 +203,7 @@ def _write(spot: Spot, edits: list[Edit], desired: Any) -> bool:
         case Group() as place:
             _write_group(spot, place, edits, desired)
         case Items() as place:
-            _write_items(spot, place, edits, desired)
+            cleared |= _write_items(spot, place, edits, desired)
         case Pairs() as place:
             write_pairs(spot, place, edits)
         case Foreign(path=path):
@@ -197,6 +214,7 @@ def _write(spot: Spot, edits: list[Edit], desired: Any) -> bool:
             if value is not None:
                 past = spot.context.overlaid
                 merge(spot.element, parse(value), None if past is None else parse(past))
+                cleared = True
         case Runtime() | Policy():
             pass
     return cleared
@@ -218,7 +236,9 @@ def _write_group(spot: Spot, place: Group, edits: list[Edit], desired: Any) -> N
     _patch(model, node, list(leaves(edits)), spot.context, desired or {}, spot.at, behind)
 
 
-def _write_items(spot: Spot, place: Items, edits: list[Edit], desired: Any) -> None:
+def _write_items(spot: Spot, place: Items, edits: list[Edit], desired: Any) -> bool:
+    """Write a collection; True if a member moved, which others may count in (``beside=``)."""
+    moved = False
     nodes = {key: node for node, key in _keyed(spot, place)}
     wanted = desired or {}
     inside: dict[str, list[Edit]] = {}
@@ -230,6 +250,7 @@ def _write_items(spot: Spot, place: Items, edits: list[Edit], desired: Any) -> N
             inside.setdefault(key, []).extend(leaves([((), value)]))
         elif key in nodes:
             drop(nodes.pop(key))
+            moved = True
     for key, own in inside.items():
         if key not in nodes:
             item = {
@@ -238,17 +259,37 @@ def _write_items(spot: Spot, place: Items, edits: list[Edit], desired: Any) -> N
             }
             new = make_item(spot.binding, place, item, spot.context, (*spot.at, key))
             add(spot, split(place.path)[0], new)
+            moved = True
+            beside = lacking(place, new, spot.element, spot.context)
+            if beside is not None:
+                add(spot, split(beside[0])[0], beside[1])
         elif own:
             at = (*spot.at, key)
             patch(item_of(spot.binding), nodes[key], own, spot.context, wanted.get(key), at)
+            moved = True
+    return moved
+
+
+def lacking(
+    place: Items, new: Element, holder: Element, context: Context
+) -> tuple[str, Element] | None:
+    """What a new item needs and nothing has yet: its path and a new element; None if nothing."""
+    needed = place.companion
+    if needed is None or read_text(new, needed.when[0]) != needed.when[1]:
+        return None
+    if find(holder, split(needed.path)[0]) is not None:
+        return None
+    return needed.path, context.skeleton(needed.skeleton, {})
 
 
 def _keyed(spot: Spot, place: Items) -> Iterable[tuple[Element, str]]:
     return keyed(spot.binding, place, spot.element, spot.context, spot.at)
 
 
-def make_item(binding: Binding, place: Items, item: Tree, context: Context, at: Path) -> Element:
-    """A new element of a collection: its skeleton, or the bare tag, patched with its fields."""
+def make_item(
+    binding: Binding, place: Items | Group, item: Tree, context: Context, at: Path
+) -> Element:
+    """A new member or device: its skeleton, or the bare tag, patched with its fields."""
     tag = SPLIT.split(split(place.path)[0])[-1].partition("[")[0]
     new = context.skeleton(place.skeleton, item) if place.skeleton else etree.Element(tag)
     patch(item_of(binding), new, list(leaves([((), item)])), context, item, at)

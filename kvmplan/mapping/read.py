@@ -205,7 +205,12 @@ def _single(binding: Binding, place: Xml) -> Reader:
         if raw is None or node is None:
             return "" if want == "" else place.omitted
         value = decode(binding, raw)
-        return value if place.unit is None else _scaled(value, node.get("unit", place.unit))
+        if place.unit is None:
+            return value
+        value = _scaled(value, node.get("unit", place.unit))
+        if place.beside is None or not isinstance(value, int):
+            return value
+        return value - counted_in(element, place.beside)
 
     return read_single
 
@@ -230,6 +235,16 @@ def decode(binding: Binding, raw: str) -> Any:
         return binding.codec.decode(raw)
     except ValueError:
         return raw
+
+
+def counted_in(element: Element, path: str) -> int:
+    """The sum of the sizes at a path, in bytes."""
+    sizes = (
+        _scaled(int(text), node.get("unit", "KiB"))
+        for node in finder(split(path)[0])(element)
+        if (text := node.text or "").isdigit()
+    )
+    return sum(size for size in sizes if isinstance(size, int))
 
 
 def _scaled(value: Any, unit: str) -> Any:

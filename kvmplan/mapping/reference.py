@@ -325,8 +325,11 @@ def _form(form: Schema) -> str:
         return f"`{form['examples'][0]}`"
     if form.get("type") == "array":
         return f"list of {_form(form['items'])}"
+    if "anyOf" in form:
+        return " or ".join(map(_form, form["anyOf"]))
     if form.get("type") == "object":
-        return f"map to {_form(form.get('additionalProperties', {}))}"
+        inner = form.get("additionalProperties", {})
+        return f"map to {_form(inner)}" if inner else "object"
     low, high = form.get("minimum"), form.get("maximum")
     limits = f" {low}–{high}" if high is not None else f" from {low}" if low is not None else ""
     return f"{form.get('type', 'any')}{limits}"

@@ -192,6 +192,10 @@ def split_server(value: str) -> tuple[str, str | None]:
     return value, None
 
 
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+
+
 def _pattern(pattern: str, example: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
 
@@ -245,6 +249,8 @@ XmlText = Annotated[str, AfterValidator(_xml)]
 """Well-formed XML."""
 ForeignXml = Annotated[dict[str, str], AfterValidator(_foreign)]
 """Namespace -> one element of it, as XML; an element without a namespace is put into it."""
+Number = Annotated[int, BeforeValidator(_number), Field(ge=0)]
+"""A number that is a key, too: keys are texts."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 """A TCP or UDP port."""
 

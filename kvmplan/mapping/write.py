@@ -37,7 +37,7 @@ from kvmplan.mapping.paths import (
     split,
     text_at,
 )
-from kvmplan.mapping.read import Context, Path, decode, item_of, readers
+from kvmplan.mapping.read import Context, Path, counted_in, decode, item_of, readers
 from kvmplan.mapping.types import SecretText
 
 Edit = tuple[Path, Any]
@@ -135,6 +135,7 @@ def write_xml(spot: Spot, place: Xml, value: Any) -> bool:
         inner, attribute = split(place.path)
         node = make(spot, inner, place.skeleton)
         if place.unit is not None:
+            value += 0 if place.beside is None else counted_in(spot.element, place.beside)
             node.set("unit", place.unit)
             value = -(-value // (codecs.factor(place.unit) or 1))
         _set(node, attribute, _encode(spot.binding, value))

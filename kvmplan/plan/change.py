@@ -79,6 +79,8 @@ class FieldChange:
     """The live value differs from what was last applied: someone changed it by hand."""
     verb: Verb | None = None
     """The live verb, if there is one."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What the verb needs beside the field itself (a network's section)."""
 
     @property
     def name(self) -> str:

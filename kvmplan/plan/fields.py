@@ -204,6 +204,7 @@ def _change(intent: Intent, path: Path, before: Any, after: Any, effect: Effect)
         sensitive=any(link.secret for link in chain(intent.model, path)),
         drift=_is_drift(intent, path, before, after),
         verb=Verb(effect.verb) if effect.verb else None,
+        arguments=effect.arguments,
     )
 
 

@@ -33,7 +33,8 @@ def scope(
         binding, here = bindings(model)[name], live.get(name)
         if not isinstance(here, Mapping) or not isinstance(wanted, Mapping):
             continue
-        past = (applied or {}).get(name) or {}
+        past = (applied or {}).get(name)
+        past = past if isinstance(past, Mapping) else {}
         path = (*at, name)
         if isinstance(binding.place, Items | Pairs | Foreign):
             kept[name], strangers = _members(here, wanted, past, remove_unlisted)

@@ -1,8 +1,9 @@
-"""Pairing of NICs: which live MAC goes by which of the user's names.
+"""Pairing of members with names of the user's own: which live key goes by which name.
 
-By the written MAC, else by the name in our mark, else (adoption, a renamed key) with the first
-unpaired NIC on the same source. What is paired with nothing gets a MAC derived from stack, host,
-domain and name, so that it is known before the NIC exists and is the same in every run.
+A device of the host is known by what it is there. A NIC, by the written MAC, else by the name in
+our mark, else (adoption, a renamed key) with the first unpaired NIC on the same source. What is
+paired with nothing gets a MAC derived from stack, host, domain and name, so that it is known before
+the NIC exists and is the same in every run.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from kvmplan.kinds.macs import derived_mac
 from kvmplan.kinds.mark import Mark, Names
 from kvmplan.mapping.lens import Context, read
 from kvmplan.mapping.markers import Items
-from kvmplan.mapping.model import Mapped, bindings
+from kvmplan.mapping.model import Mapped, bindings, key_of
+
+MAC = "mac"
+"""The key that can be left out: it is derived then."""
 
 Tree = dict[str, Any]
 
@@ -32,69 +36,69 @@ def pair_names(
     stack: str,
     address: Address,
 ) -> tuple[Tree, Names]:
-    """The tree with every member of a named collection given its MAC, and the names by MAC."""
+    """The tree with every NIC given its MAC, and the names in each named collection by key."""
     names: dict[tuple[str, ...], Mapping[str, str]] = {}
-    for field in _named(model):
+    for field, place in _named(model).items():
         known = dict(mark.keys.get((field,), {})) if mark else {}
         wanted = tree.get(field)
         if wanted is None:
             names[(field,)] = known
             continue
         live: Mapping[str, Any] = {}
-        if root is not None and not _settled(wanted, known):
+        if root is not None and not _settled(place, wanted, known):
             live = read(model, root, context, {field: {}})[field]
         elif root is not None:
-            live = {mac: {} for mac in known}
-        pairs = _pair(wanted, live, known)
-        by_name = {name: mac for mac, name in pairs.items()}
-        tree = {
-            **tree,
-            field: {
+            live = {own: {} for own in known}
+        pairs = _pair(place, wanted, live, known)
+        by_name = {name: own for own, name in pairs.items()}
+        if MAC in place.key:
+            wanted = {
                 key: _with_mac(item, by_name, stack, address, key) for key, item in wanted.items()
-            },
-        }
+            }
+            tree = {**tree, field: wanted}
         left = {
-            mac: name for mac, name in known.items() if mac not in pairs and name not in by_name
+            own: name for own, name in known.items() if own not in pairs and name not in by_name
         }
-        new = {item["mac"]: key for key, item in tree[field].items()}
+        new = {str(key_of(place, item)): key for key, item in wanted.items()}
         names[(field,)] = {**left, **new, **pairs}
     return tree, names
 
 
 @cache
-def _named(model: type[Mapped]) -> tuple[str, ...]:
+def _named(model: type[Mapped]) -> Mapping[str, Items]:
     """The collections whose members go by names of the user's own."""
-    return tuple(
-        field
+    return {
+        field: binding.place
         for field, binding in bindings(model).items()
         if isinstance(binding.place, Items) and binding.place.named
-    )
+    }
 
 
-def _settled(wanted: Mapping[str, Any], known: Mapping[str, str]) -> bool:
-    """Whether the mark knows every wanted member under its wanted MAC: nothing to search."""
-    by_name = {name: mac for mac, name in known.items()}
+def _settled(place: Items, wanted: Mapping[str, Any], known: Mapping[str, str]) -> bool:
+    """Whether the mark knows every wanted member under its wanted key: nothing to search."""
+    by_name = {name: own for own, name in known.items()}
     return all(
-        key in by_name and item.get("mac", by_name[key]) == by_name[key]
+        key in by_name and (key_of(place, item) or by_name[key]) == by_name[key]
         for key, item in wanted.items()
     )
 
 
 def _pair(
-    wanted: Mapping[str, Any], live: Mapping[str, Any], known: Mapping[str, str]
+    place: Items, wanted: Mapping[str, Any], live: Mapping[str, Any], known: Mapping[str, str]
 ) -> dict[str, str]:
-    """Live MAC -> name, for what can be paired."""
-    pairs = {item["mac"]: key for key, item in wanted.items() if item.get("mac") in live}
-    by_name = {name: mac for mac, name in known.items() if mac in live}
+    """Live key -> name, for what can be paired."""
+    written = {key: key_of(place, item) for key, item in wanted.items()}
+    pairs = {own: key for key, own in written.items() if own is not None and own in live}
+    by_name = {name: own for own, name in known.items() if own in live}
     for key in wanted:
-        mac = by_name.get(key)
-        if key not in pairs.values() and mac is not None and mac not in pairs:
-            pairs[mac] = key
+        own = by_name.get(key)
+        if key not in pairs.values() and own is not None and own not in pairs:
+            pairs[own] = key
     for key, item in wanted.items():
-        if key in pairs.values() or item.get("mac") is not None:
+        if key in pairs.values() or written[key] is not None:
             continue
-        free = [mac for mac in live if mac not in pairs and known.get(mac) not in wanted]
-        match = next((mac for mac in free if live[mac] and _same_source(live[mac], item)), None)
+        free = [own for own in live if own not in pairs and known.get(own) not in wanted]
+        match = next((own for own in free if live[own] and _same_source(live[own], item)), None)
         if match is not None:
             pairs[match] = key
     return pairs
@@ -110,5 +114,5 @@ def _same_source(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 def _with_mac(
     item: Mapping[str, Any], by_name: Mapping[str, str], stack: str, address: Address, key: str
 ) -> dict[str, Any]:
-    mac = item.get("mac") or by_name.get(key) or derived_mac(stack, address, key)
-    return {**item, "mac": mac}
+    mac = item.get(MAC) or by_name.get(key) or derived_mac(stack, address, key)
+    return {**item, MAC: mac}

@@ -247,7 +247,14 @@ class Planner:
         if self._is_seed(draft):
             return [Draft(Verb.DELETE_VOLUME, draft.address, impact=Impact.DELETE)]
         keep = not self._options.allows_data_loss(draft.address)
-        return steps.deletion(draft.intent, draft.address, active=record.active, keep_state=keep)
+        deleted = draft.action is Action.DELETE
+        return steps.deletion(
+            draft.intent,
+            draft.address,
+            active=record.active,
+            keep_state=keep,
+            impact=self._impact(draft, ()) if deleted else Impact.DELETE,
+        )
 
     def _is_seed(self, draft: Verdict) -> bool:
         """Whether a volume was made here, and no guest ever writes to it."""
@@ -260,11 +267,12 @@ class Planner:
             case Action.CREATE:
                 return Impact.CREATE
             case Action.DELETE:
-                return Impact.DATA_LOSS if volume else Impact.DELETE
+                lost = volume or self._loses_state(draft)
+                return Impact.DATA_LOSS if lost else Impact.DELETE
             case Action.REPLACE:
                 return (
                     Impact.DATA_LOSS
-                    if volume and draft.reason is not Reason.TORN
+                    if (volume and draft.reason is not Reason.TORN) or self._loses_state(draft)
                     else Impact.REPLACE
                 )
             case _:
@@ -279,6 +287,15 @@ class Planner:
         former = self._inventories[draft.address.host].former.get(draft.address)
         return former if draft.action is Action.UPDATE else None
 
+    def _loses_state(self, draft: Verdict) -> bool:
+        """Whether NVRAM or TPM state goes with a domain: only when its own word was given."""
+        return (
+            draft.address.kind is Kind.DOMAIN
+            and draft.record is not None
+            and self._options.allows_data_loss(draft.address)
+            and _has_state(draft.record)
+        )
+
     def _notes(self, draft: Verdict, users: Mapping[str, Users]) -> list[str]:
         record, address = draft.record, draft.address
         if draft.action is Action.UPDATE and draft.intent is not None:
@@ -291,9 +308,9 @@ class Planner:
                 notes.append(
                     "the guest is asked to shut down, then powered off after its shutdown_timeout"
                 )
-            if not self._options.allows_data_loss(address) and (
-                "<nvram" in record.document or "<tpm" in record.document
-            ):
+            if self._loses_state(draft):
+                notes.append("its NVRAM and TPM state are removed")
+            elif _has_state(record):
                 notes.append(
                     f"NVRAM and TPM state stay; --allow-data-loss {address.short} removes them"
                 )
@@ -407,3 +424,9 @@ def _only_drift(change: Change) -> Change:
     return replace(
         change, fields=fields, impact=worst([field.impact for field in fields]), steps=()
     )
+
+
+def _has_state(record: Record) -> bool:
+    """Whether a domain keeps bytes outside of its disks: UEFI variables, a TPM's state."""
+    words = ("<nvram", "<tpm", "firmware='efi'", 'firmware="efi"')
+    return any(word in record.document for word in words)

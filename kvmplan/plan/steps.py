@@ -15,11 +15,11 @@ from kvmplan.kinds.birth import builds
 from kvmplan.kinds.pooltypes import Build, pool_type
 from kvmplan.kinds.verbs import Scope, Verb
 from kvmplan.mapping.impact import Impact
-from kvmplan.mapping.markers import Items, Runtime
-from kvmplan.mapping.model import chain, strategy_of
-from kvmplan.mapping.strategy import Situation
+from kvmplan.mapping.markers import Group, Items, Runtime
+from kvmplan.mapping.model import chain
 from kvmplan.plan.change import FieldChange, Path, Step
 from kvmplan.plan.intent import Intent
+from kvmplan.plan.tuning import LIMITS, group_of, limits, single
 from kvmplan.plan.users import DiskUse
 
 SHUTDOWN_TIMEOUT = 120
@@ -109,9 +109,22 @@ def _new_volume(intent: Intent, fields: tuple[Path, ...]) -> Iterator[Draft]:
 
 
 def deletion(
-    intent: Intent | None, address: Address, *, active: bool, keep_state: bool
+    intent: Intent | None,
+    address: Address,
+    *,
+    active: bool,
+    keep_state: bool,
+    impact: Impact = Impact.DELETE,
 ) -> Iterator[Draft]:
-    """An object goes: stopped, then undefined or deleted. A guest is asked to shut down first."""
+    """An object goes: stopped, then undefined or deleted. A guest is asked to shut down first.
+
+    Args:
+        intent: what is wanted of it, if a spec names it.
+        address: what goes.
+        active: whether it runs.
+        keep_state: whether a domain's NVRAM and TPM state stay.
+        impact: of its going.
+    """
     if address.kind is Kind.VOLUME:
         yield Draft(Verb.DELETE_VOLUME, address, impact=Impact.DATA_LOSS)
         return
@@ -122,13 +135,20 @@ def deletion(
     elif active:
         yield Draft(Verb.STOP, address, impact=Impact.STOP)
     arguments = {"keep_state": keep_state} if address.kind is Kind.DOMAIN else {}
-    yield Draft(Verb.UNDEFINE, address, (), arguments, Impact.DELETE)
+    yield Draft(Verb.UNDEFINE, address, (), arguments, impact)
 
 
 def update(intent: Intent, changes: Iterable[FieldChange], disk: DiskUse | None) -> Iterator[Draft]:
-    """Changes of an object that is there: one redefine for all that waits, then the live verbs."""
+    """Changes of an object that is there: one redefine for all that waits, then the live verbs.
+
+    What the redefine speaks of must be there before: a disk names its I/O thread.
+    """
+    changes = list(changes)
+    threads = [change for change in changes if _adds_iothreads(change)]
+    yield from _live(intent, threads, disk)
     waiting = [change for change in changes if change.verb is None]
     acting = [change for change in changes if change.verb is not None]
+    later = [change for change in acting if change not in threads]
     if waiting:
         worst = max((change.impact for change in waiting), key=lambda impact: impact.danger)
         # The restart itself has steps of its own.
@@ -142,8 +162,8 @@ def update(intent: Intent, changes: Iterable[FieldChange], disk: DiskUse | None)
     starts = any(change.verb is Verb.START for change in acting)
     if starts and intent.unfinished:
         yield from _building(intent, again=True)
-    runtime = [change for change in acting if _is_runtime(intent, change)]
-    yield from _live(intent, [change for change in acting if change not in runtime], disk)
+    runtime = [change for change in later if _is_runtime(intent, change)]
+    yield from _live(intent, [change for change in later if change not in runtime], disk)
     for change in sorted(runtime, key=lambda change: change.name):
         yield _runtime(intent, change)
     cut = intent.mark is not None and intent.cut and not waiting
@@ -185,6 +205,10 @@ def patience(intent: Intent) -> dict[str, Any]:
     return {"timeout": timeout, "force": bool(getattr(model, "force", None))}
 
 
+def _adds_iothreads(change: FieldChange) -> bool:
+    return change.verb is Verb.SET_IOTHREADS and change.after > (change.before or 0)
+
+
 def _is_defined(intent: Intent) -> bool:
     """Whether its kind has a definition beside what runs."""
     return intent.address.kind in (Kind.DOMAIN, Kind.NETWORK)
@@ -224,18 +248,30 @@ def _resize(
 
 def _live(intent: Intent, changes: list[FieldChange], disk: DiskUse | None) -> Iterator[Draft]:
     members: dict[tuple[Verb, Path], list[FieldChange]] = {}
+    limited: dict[tuple[Verb, Path], list[FieldChange]] = {}
     for change in changes:
         assert change.verb is not None
         if change.verb in DEVICE_VERBS:
             members.setdefault((change.verb, member_of(intent, change.path)), []).append(change)
+        elif change.verb in LIMITS:
+            key = (change.verb, group_of(intent.model, change.path))
+            limited.setdefault(key, []).append(change)
         else:
             yield _single(intent, change, disk)
     for (verb, member), group in sorted(members.items(), key=_removals_first):
-        arguments = {"member": list(member), "scope": Scope.BOTH, **_extra(intent, group[0])}
-        worst = max((change.impact for change in group), key=lambda impact: impact.danger)
-        yield Draft(
-            verb, intent.address, tuple(c.path for c in group), arguments, worst, group[0].fallback
-        )
+        arguments = {"member": list(member), "scope": Scope.BOTH, **group[0].arguments}
+        yield _together(intent, verb, group, arguments)
+    for (verb, path), several in sorted(limited.items()):
+        yield _together(intent, verb, several, limits(verb, path, several))
+
+
+def _together(
+    intent: Intent, verb: Verb, group: list[FieldChange], arguments: Mapping[str, Any]
+) -> Draft:
+    """One step for several field changes."""
+    worst = max((change.impact for change in group), key=lambda impact: impact.danger)
+    paths = tuple(change.path for change in group)
+    return Draft(verb, intent.address, paths, arguments, worst, group[0].fallback)
 
 
 def _removals_first(
@@ -249,7 +285,10 @@ def _removals_first(
 def _single(intent: Intent, change: FieldChange, disk: DiskUse | None) -> Draft:
     verb, arguments = change.verb, dict[str, Any]()
     assert verb is not None
-    if verb is Verb.SET_VCPUS:
+    tuned = single(intent.model, change)
+    if tuned is not None:
+        arguments = tuned
+    elif verb is Verb.SET_VCPUS:
         arguments = {"count": change.after, "scope": Scope.BOTH}
     elif verb is Verb.SET_MEMORY:
         arguments = {"bytes": change.after, "scope": Scope.BOTH}
@@ -265,20 +304,13 @@ def _single(intent: Intent, change: FieldChange, disk: DiskUse | None) -> Draft:
     return Draft(verb, intent.address, (change.path,), arguments, change.impact, change.fallback)
 
 
-def _extra(intent: Intent, change: FieldChange) -> Mapping[str, Any]:
-    """What the field's strategy says that its verb needs (a network's section)."""
-    added, removed = change.before is None, change.after is None
-    strategy = strategy_of(intent.model, change.path, added=added, removed=removed)
-    if strategy is None:
-        return {}
-    return strategy(Situation(change.path, change.before, change.after)).arguments
-
-
 def member_of(intent: Intent, path: Path) -> Path:
-    """The path of the innermost collection member that a path is in."""
+    """The path of the innermost collection member, or device of its own, that a path is in."""
     length, found = 0, 0
     for link in chain(intent.model, path):
-        length += 2 if isinstance(link.place, Items) else 1
-        if isinstance(link.place, Items) and length <= len(path):
+        place = link.place
+        length += 2 if isinstance(place, Items) else 1
+        is_device = isinstance(place, Group) and place.skeleton is not None
+        if (isinstance(place, Items) or is_device) and length <= len(path):
             found = length
     return path[:found]

@@ -109,6 +109,7 @@ class Group:
     Attributes:
         spec: what else it says.
         active, idle: whether it is tried while it runs, and while it does not.
+        why: why one of them cannot be had here.
     """
 
     name: str
@@ -116,6 +117,16 @@ class Group:
     edits: tuple[Edit, ...]
     active: bool = True
     idle: bool = True
+    why: str = ""
+
+    def names(self, model: type[Mapped]) -> dict[str, Edit]:
+        """The declared fields that it tries, by name."""
+        found: dict[str, Edit] = {}
+        for edit in self.edits:
+            name = edit.covers or " ".join(pattern(model, tuple(edit.path.split(" "))))
+            if not name.endswith("*"):
+                found.setdefault(name, edit)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,24 +218,48 @@ def pattern(model: type[Mapped], path: Place) -> Place:
     return tuple(found)
 
 
+IMPACTS = ("live", "next-boot", "restart", "replace", "data-loss", NOTED, SILENT)
+
+
 def account(kind: Kind, groups: Iterable[Group], cannot: Mapping[str, str], folder: Path) -> None:
     """Fail for a field that no table speaks of; leave the counts for the session's summary."""
-    model = MODELS[kind]
+    model, groups = MODELS[kind], list(groups)
     known = {" ".join(path) for path in leaves(model)}
-    tried: dict[str, str] = {}
-    for edit in (edit for group in groups for edit in group.edits):
-        name = edit.covers or " ".join(pattern(model, tuple(edit.path.split(" "))))
-        if not name.endswith("*"):
-            tried.setdefault(name, edit.impact)
+    running = _tried(model, (group for group in groups if group.active))
+    stopped = _tried(model, (group for group in groups if group.idle))
+    tried = stopped | running
     untold = sorted(known - tried.keys() - cannot.keys())
     assert not untold, f"no line in the table of {kind.value}: {untold}"
     stale = sorted((tried.keys() | cannot.keys()) - known) + sorted(tried.keys() & cannot.keys())
     assert not stale, f"lines that say nothing: {stale}"
-    impacts = ", ".join(f"{n} {name}" for name, n in sorted(Counter(tried.values()).items()))
-    texts = [f"{kind.value}: {len(tried)} of {len(known)} tried: {impacts}"]
-    texts += [f"{kind.value}: not here: {name}: {why}" for name, why in sorted(cannot.items())]
+    counts = Counter(
+        running[name].impact if name in running else _idle(edit) for name, edit in tried.items()
+    )
+    assert not counts.keys() - set(IMPACTS), counts
+    impacts = ", ".join(f"{counts[impact]} {impact}" for impact in IMPACTS)
+    texts = [
+        f"{kind.value}: {len(known)} declared, {len(tried)} tried, {len(running)} of them running, "
+        f"{len(stopped)} stopped: {impacts}; {len(cannot)} skipped"
+    ]
+    texts += [f"{kind.value}: skipped: {name}: {why}" for name, why in sorted(cannot.items())]
+    for group in groups:
+        alone = sorted(group.names(model).keys() - (running if group.idle else stopped).keys())
+        if group.why and alone:
+            mode = "stopped" if group.idle else "running"
+            texts.append(f"{kind.value}: only {mode}: {', '.join(alone)}: {group.why}")
     lines = [json.dumps({"title": TITLE, "text": text}) for text in texts]
     (folder / f"fields-{kind.value}.summary.json").write_text("\n".join(lines) + "\n")
+
+
+def _tried(model: type[Mapped], groups: Iterable[Group]) -> dict[str, Edit]:
+    found: dict[str, Edit] = {}
+    for group in groups:
+        found = group.names(model) | found
+    return found
+
+
+def _idle(edit: Edit) -> str:
+    return edit.impact if edit.impact in (NOTED, SILENT) else edit.idle
 
 
 @dataclass

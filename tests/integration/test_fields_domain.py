@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,30 +16,21 @@ from tests.integration.fields import (
     Bench,
     Default,
     Edit,
-    Group,
     account,
     field_stack,
 )
 from tests.integration.fields_by_hand import by_hand, document_of
+from tests.integration.fields_devices import BASE, DEVICES, TUNING, disk, domain
 from tests.integration.support import SecretRef, connection, network, subnet
 from tests.privatehost import PrivateHost
 
 NS = "https://example.org/ns"
 OVMF = "/usr/share/OVMF/OVMF_"
-BASE = {"type": "qemu", "memory": "64MiB", "vcpus": 1, "force": True, "shutdown_timeout": "1s"}
 CRASH = "<domain><on_crash>{}</on_crash></domain>"
 ARGUMENT = (
     "<domain xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'><q:commandline>"
     "<q:arg value='-name'/><q:arg value='debug-threads={}'/></q:commandline></domain>"
 )
-
-
-def disk(name: str, **more: Any) -> dict[str, Any]:
-    return {"file": f"$dir/$own-{name}.img", **more}
-
-
-def domain(name: str, *edits: Edit, active: bool = True, idle: bool = True, **spec: Any) -> Group:
-    return Group(name, {**BASE, **spec}, edits, active, idle)
 
 
 GROUPS = (
@@ -58,7 +48,6 @@ GROUPS = (
         "devices",
         Edit("console", True, False),
         Edit("agent", True, False),
-        Edit("rng", "/dev/urandom", "/dev/random"),
         Edit("video", "virtio", "vga"),
         Edit("memballoon", "virtio", "none"),
     ),
@@ -73,7 +62,7 @@ GROUPS = (
         "size",
         Edit("vcpus current", 1, 2, "live", default=False),
         Edit("memory current", "64MiB", "96MiB", "live", default=False),
-        Edit("vcpus pinning 0", "0", "0-1", default=False, released=False),
+        Edit("vcpus pinning 0", "0", "0-1", "live", default=False, released=False),
         vcpus={"maximum": 4},
         memory={"maximum": "128MiB"},
     ),
@@ -97,7 +86,9 @@ GROUPS = (
         Edit("uuid", None, "0d9f3c1e-6c1f-4c4f-9a53-0f6a8a3a2b11", NOTED, drift=False),
         Edit("machine", "pc-q35-7.2", "pc-q35-7.1"),
         idle=False,
+        why="two domains cannot have the same",
     ),
+    domain("machine", Edit("machine", "pc-q35-7.2", "pc-q35-7.1")),
     domain("arch", Edit("arch", "x86_64", "i686")),
     domain("firmware", Edit("firmware type", "bios", "uefi")),
     domain("secure", Edit("firmware secure_boot", False, True), firmware={"type": "uefi"}),
@@ -177,6 +168,7 @@ GROUPS = (
         Edit("disks vdc block", "/dev/kvmplan-c", None, SILENT, default=False),
         disks={"sda": disk("sda", bus="sata")},
         active=False,
+        why="such disks are not here",
     ),
     domain(
         "nics",
@@ -186,7 +178,22 @@ GROUPS = (
         Edit("interfaces d link", "up", "down", "live"),
         Edit("interfaces e mtu", 1400, 1300),
         Edit("interfaces e model", "virtio", "e1000e"),
-        Edit("interfaces f filter", "$tag-one", "$tag-two", "live"),
+        Edit(
+            "interfaces f filter name",
+            "$tag-one",
+            "$tag-two",
+            "live",
+            default=False,
+            released=False,
+        ),
+        Edit(
+            "interfaces f filter parameters IP",
+            "10.0.0.1",
+            "10.0.0.2",
+            "live",
+            default=False,
+            released=False,
+        ),
         Edit("interfaces g", {"user": True}, None, "live", "next-boot", default=False),
         Edit("interfaces h", None, {"network": "$tag-two"}, "live", default=False),
         interfaces={
@@ -216,6 +223,7 @@ GROUPS = (
         Edit("interfaces a direct dev", "kfbr1", "kfbr2", default=False),
         Edit("interfaces a direct mode", "vepa", "bridge", default=False),
         active=False,
+        why="these are bridges, which bear no macvtap",
     ),
     domain(
         "graphics",
@@ -233,11 +241,11 @@ GROUPS = (
     ),
     domain("xml", Edit("xml", CRASH.format("preserve"), CRASH.format("restart"), default=False)),
     domain("qemu", Edit("xml", ARGUMENT.format("on"), ARGUMENT.format("off"), default=False)),
+    *DEVICES,
+    *TUNING,
 )
 CANNOT_HERE = {
     "type": "the private hosts offer no KVM",
-    "tpm version": "there is no swtpm",
-    "tpm model": "there is no swtpm",
     "graphics * password": "no plan shows it: tried on its own below",
     "disks * encryption format": "there is one: luks",
     "disks * encryption secret": "tried in test_main_storage",

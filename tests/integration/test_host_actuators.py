@@ -162,7 +162,7 @@ def test_detach_returns_when_the_device_has_gone(actor: Actor) -> None:
     path = actor.see(with_pool(actor)).key
     where = with_domain(actor)
     disk = DISK.format(path=path, target="sda", bus="usb")
-    gone = {"xml": disk, "scope": "both", "find": "./devices/disk/target", "key": "dev=sda"}
+    gone = {"xml": disk, "scope": "both", "find": "./devices/disk/target", "key": {"dev": "sda"}}
     actor.do(Verb.ATTACH, where, xml=disk, scope="both")
     record = actor.see(where)
     assert path in record.document
@@ -182,7 +182,7 @@ def test_detach_waits_for_the_guest_and_says_so(
     path = actor.see(with_pool(actor)).key
     where = with_domain(actor)
     disk = DISK.format(path=path, target="vda", bus="virtio")
-    gone = {"xml": disk, "scope": "both", "find": "./devices/disk/target", "key": "dev=vda"}
+    gone = {"xml": disk, "scope": "both", "find": "./devices/disk/target", "key": {"dev": "vda"}}
     actor.do(Verb.ATTACH, where, xml=disk, scope="both")
     with pytest.raises(TimedOut, match="dev=vda"):
         actor.do(Verb.DETACH, where, **gone)

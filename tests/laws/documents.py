@@ -12,8 +12,8 @@ from kvmplan.kinds.context import HostContext, VolumeFacts
 from kvmplan.kinds.skeletons import skeletons
 from kvmplan.mapping.document import parse, serialise
 from kvmplan.mapping.lens import patch, read
-from kvmplan.mapping.markers import Runtime
-from kvmplan.mapping.model import walk
+from kvmplan.mapping.markers import Items, Runtime
+from kvmplan.mapping.model import bindings, key_of, walk
 
 FOLDER = Path(__file__).parent.parent / "documents"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.xml"))
@@ -52,11 +52,13 @@ def text_of(name: str) -> str:
 def context(kind: Kind, desired: Mapping[str, Any]) -> HostContext:
     """A context that knows the desired names and facts, and volumes below ``/pools``."""
     names = {
-        ("interfaces",): {
-            item["mac"]: key
-            for key, item in (desired.get("interfaces") or {}).items()
+        (field,): {
+            str(key_of(binding.place, item)): key
+            for key, item in (desired.get(field) or {}).items()
             if "#" not in key
         }
+        for field, binding in bindings(MODELS[kind]).items()
+        if isinstance(binding.place, Items) and binding.place.named
     }
     runtime = {
         binding.place.name: value

@@ -11,14 +11,16 @@ from hypothesis.strategies import SearchStrategy
 from pydantic import AfterValidator, BeforeValidator
 from pydantic.fields import FieldInfo
 
-from kvmplan.kinds import source
+from kvmplan.kinds import hostdev, source
 from kvmplan.kinds.compute import Cpu
 from kvmplan.kinds.devices import Graphics
 from kvmplan.kinds.disk import Disk
 from kvmplan.kinds.domain import Domain
 from kvmplan.kinds.firmware import Firmware
+from kvmplan.kinds.hostdev import Hostdev
 from kvmplan.kinds.interface import Interface
 from kvmplan.kinds.network import Forward
+from kvmplan.kinds.peripherals import Channel, Redirdev, Serial
 from kvmplan.mapping import types as spec_types
 from kvmplan.mapping.markers import Items, Policy
 from kvmplan.mapping.model import NOT_XML, Mapped, bindings, declared, key_of
@@ -35,8 +37,8 @@ NAMESPACES = st.sampled_from(["https://example.org/ns", "https://example.org/app
 ELEMENTS = st.sampled_from(["<note>ours</note>", "<a b='c'><d/>text</a>", "<e/>"])
 FRAGMENTS = st.sampled_from(
     [
-        "<domain><on_crash>preserve</on_crash></domain>",
-        "<domain><devices><watchdog model='i6300esb' action='reset'/></devices></domain>",
+        "<domain><resource><partition>/lab</partition></resource></domain>",
+        "<domain><devices><emulator>/usr/bin/q</emulator></devices></domain>",
         "<domain xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'><q:commandline>"
         "<q:arg value='-device'/><q:arg value='a'/><q:arg value='-device'/><q:arg value='b'/>"
         "</q:commandline></domain>",
@@ -87,6 +89,13 @@ VALIDATED: Mapping[Any, SearchStrategy[Any]] = {
     spec_types._xml: FRAGMENTS,
     source._url: WORDS.map(lambda word: f"https://example.org/{word}"),
     source._checksum: st.binary(min_size=32, max_size=32).map(lambda raw: f"sha256:{raw.hex()}"),
+    spec_types._number: st.integers(0, 3),
+    hostdev._pci: st.binary(min_size=2, max_size=2).map(
+        lambda raw: f"0000:{raw[0]:02x}:{raw[1] % 32:02x}.0"
+    ),
+    hostdev._usb: st.binary(min_size=4, max_size=4).map(
+        lambda raw: f"{raw[:2].hex()}:{raw[2:].hex()}"
+    ),
     spec_types._foreign: st.dictionaries(NAMESPACES, ELEMENTS, max_size=2),
 }
 """What the validators of types accept."""
@@ -164,6 +173,8 @@ def _names(draw: st.DrawFn, model: type[Mapped], must: tuple[str, ...]) -> list[
     needed += must[:1]
     if model is Interface:
         needed.append("mac")
+    if model is Hostdev and "usb" not in must[:1]:
+        needed.append("pci")
     free = [
         name
         for name, binding in bindings(model).items()
@@ -218,12 +229,32 @@ def _settle(model: type[Mapped], tree: Tree, must: tuple[str, ...]) -> None:
         without("volume" if want == "format" else "format")
     if model is Graphics and isinstance(tree.get("port"), int):
         tree["port"] = min(tree["port"], 65535)
+    for kind, (type_, fields) in TYPED.items():
+        if model is kind and fields & set(tree) and "type" in tree:
+            tree["type"] = type_
     if model is Domain:
         _settle_domain(tree, must)
 
 
+TYPED: Mapping[type[Mapped], tuple[str, set[str]]] = {
+    Channel: ("unix", {"path"}),
+    Serial: ("file", {"path"}),
+    Redirdev: ("tcp", {"host", "port"}),
+}
+"""Fields that only one type has."""
+
+
 def _settle_domain(tree: Tree, must: tuple[str, ...]) -> None:
-    devices = [*tree.get("disks", {}).values(), *tree.get("interfaces", {}).values()]
+    given: dict[str, Tree] = {}
+    for name, item in tree.get("hostdevs", {}).items():
+        if item.get("pci") not in {other.get("pci") for other in given.values()} or "usb" in item:
+            given[name] = item
+    tree.update({"hostdevs": given} if "hostdevs" in tree else {})
+    if {"disks", "controllers"} <= tree.keys():
+        # A SCSI disk brings a controller along.
+        tree.pop("disks" if must[:1] == ("controllers",) else "controllers")
+    collections = ("disks", "interfaces", "hostdevs")
+    devices = [item for name in collections for item in tree.get(name, {}).values()]
     if must[:1] != ("boot",) and any("boot" in device for device in devices):
         tree.pop("boot", None)
     elif "boot" in tree:

@@ -19,6 +19,7 @@ MOUNTS = {
     "/etc/libvirt": "etc",
     "/var/cache/libvirt": "cache",
     "/var/log/libvirt": "log",
+    "/var/lib/swtpm-localca": "swtpm",
 }
 
 COMMANDS = (
@@ -28,6 +29,9 @@ COMMANDS = (
     "qemu-system-x86_64",
     "qemu-img",
     "dnsmasq",
+    "swtpm",
+    "swtpm_setup",
+    "certtool",
     "ip",
     "iptables",
     "unshare",
@@ -53,6 +57,8 @@ log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
 _QEMU_CONF = """\
 user = "root"
 group = "root"
+swtpm_user = "root"
+swtpm_group = "root"
 security_driver = "none"
 max_core = 0
 cgroup_device_acl = [{devices}]

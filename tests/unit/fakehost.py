@@ -304,9 +304,9 @@ def _metadata(root: Any, arguments: Mapping[str, Any]) -> None:
 
 
 def _detach(root: Any, arguments: Mapping[str, Any]) -> None:
-    attribute, _, value = arguments["key"].partition("=")
+    key = arguments["key"].items()
     for node in root.iterfind(arguments["find"]):
-        if node.get(attribute) == value:
+        if all(node.get(name) == value for name, value in key):
             root.find("devices").remove(node.getparent())
 
 

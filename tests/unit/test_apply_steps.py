@@ -151,7 +151,7 @@ def test_a_disk_is_plugged_in_and_out() -> None:
     assert (verb, sent["find"], sent["key"]) == (
         Verb.DETACH,
         "./devices/disk/target",
-        "dev=vdb",
+        {"dev": "vdb"},
     )
     assert in_sync(web(disks={}), host)
 
@@ -160,7 +160,7 @@ def test_a_nic_is_found_by_its_mac() -> None:
     host = made(web(interfaces={"eth0": {"user": True, "mac": MAC}}))
     run(web(interfaces={}), host)
     _, _, sent = host.calls[1]
-    assert (sent["find"], sent["key"]) == ("./devices/interface/mac", f"address={MAC}")
+    assert (sent["find"], sent["key"]) == ("./devices/interface/mac", {"address": MAC})
 
 
 def test_a_device_is_updated_from_its_live_element() -> None:

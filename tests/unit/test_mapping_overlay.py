@@ -54,6 +54,24 @@ def test_merge(document: str, fragment: str, merged: str) -> None:
     assert serialise(root) == merged
 
 
+def test_what_the_fragment_before_added_goes_with_it() -> None:
+    host = "<hostdev type='pci'><source bus='{}'/></hostdev>"
+    disk = "<disk><target dev='vda'/><serial>{}</serial></disk>"
+    root = parse(
+        f"<domain><devices>{host.format(9)}<disk><target dev='vda'/></disk></devices></domain>"
+    )
+    one = parse(
+        f"<domain><devices>{host.format(1)}{host.format(2)}{disk.format('a')}</devices></domain>"
+    )
+    two = parse(f"<domain><devices>{host.format(2)}{host.format(3)}</devices></domain>")
+    merge(root, one)
+    merge(root, two, one)
+    assert [node.get("bus") for node in root.iter("source")] == ["9", "2", "3"]
+    assert root.find("devices/disk/serial") is not None
+    merge(root, two, one)
+    assert [node.get("bus") for node in root.iter("source")] == ["9", "2", "3"]
+
+
 def test_foreign_namespaces_meet_whatever_their_prefix() -> None:
     root = parse("<d xmlns:q='urn:q'><q:x a='1'/></d>")
     overlay = parse("<d xmlns:p='urn:q'><p:x a='1'/></d>")
