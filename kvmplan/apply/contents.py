@@ -19,7 +19,8 @@ from kvmplan.images.errors import UNFIT, UNREACHABLE, UNUSABLE, ImageError
 from kvmplan.kinds.pooltypes import pool_type
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.document import parse_to_read
-from kvmplan.mapping.types import SecretText, format_size
+from kvmplan.mapping.types import SecretText
+from kvmplan.mapping.units import format_size
 from kvmplan.plan.change import Step
 from kvmplan.plan.intent import Intent
 

@@ -12,7 +12,7 @@ from kvmplan.apply.problems import diagnostic
 from kvmplan.apply.schedule import Unit
 from kvmplan.apply.waits import Wait, Waits
 from kvmplan.diagnostics import Diagnostic, Severity
-from kvmplan.mapping.types import format_duration
+from kvmplan.mapping.units import format_duration
 from kvmplan.plan.change import Change, Step
 from kvmplan.plan.readiness import words
 

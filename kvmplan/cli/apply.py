@@ -157,7 +157,7 @@ def _refuse_read_only(session: Session) -> None:
 
 def seconds_of(flag: str, text: str) -> float:
     """The seconds of a duration on the command line. Raises UsageError."""
-    from kvmplan.mapping.types import parse_duration
+    from kvmplan.mapping.units import parse_duration
 
     try:
         return float(parse_duration("0s" if text == "0" else text))

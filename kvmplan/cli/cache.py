@@ -45,7 +45,7 @@ def prune(unused_for: str, everything: bool) -> None:
     """Remove images that were not used for some time; they are fetched again when needed."""
     from kvmplan.diagnostics import fail
     from kvmplan.images.errors import NO_ROOM
-    from kvmplan.mapping.types import parse_duration
+    from kvmplan.mapping.units import parse_duration
 
     try:
         seconds = 0 if everything else parse_duration(unused_for)

@@ -111,7 +111,7 @@ def _until(text: str | None) -> str:
     """The moment, ISO 8601 in UTC; ``""`` for none. Raises UsageError."""
     from datetime import UTC, datetime, timedelta
 
-    from kvmplan.mapping.types import parse_duration
+    from kvmplan.mapping.units import parse_duration
 
     if text is None:
         return ""

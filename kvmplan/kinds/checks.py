@@ -18,7 +18,8 @@ from kvmplan.kinds.pool import Pool
 from kvmplan.kinds.storage import pool_contradictions, volume_contradictions
 from kvmplan.kinds.volume import Volume
 from kvmplan.mapping.model import Mapped
-from kvmplan.mapping.types import SecretText, format_size
+from kvmplan.mapping.types import SecretText
+from kvmplan.mapping.units import format_size
 
 VNC_PASSWORD = 8
 """VNC cuts passwords off there: https://www.rfc-editor.org/rfc/rfc6143#section-7.2.2"""

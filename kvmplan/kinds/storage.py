@@ -10,7 +10,8 @@ from kvmplan.kinds.pool import Pool, PoolSource
 from kvmplan.kinds.pooltypes import POOL_TYPES, Build, pool_type
 from kvmplan.kinds.source import Source
 from kvmplan.kinds.volume import Volume
-from kvmplan.mapping.types import SecretText, format_size
+from kvmplan.mapping.types import SecretText
+from kvmplan.mapping.units import format_size
 
 ENCRYPTED = ("raw", "qcow2")
 """Formats that qemu-img can encrypt."""

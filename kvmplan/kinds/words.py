@@ -9,7 +9,8 @@ from typing import Any
 from kvmplan.address import Kind
 from kvmplan.mapping.markers import Xml
 from kvmplan.mapping.model import Mapped, binding_at
-from kvmplan.mapping.types import SecretText, format_size
+from kvmplan.mapping.types import SecretText
+from kvmplan.mapping.units import format_size
 
 
 def describe(kind: Kind, path: tuple[str, ...], value: object) -> str:

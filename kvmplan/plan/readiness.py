@@ -12,7 +12,7 @@ from kvmplan.kinds.domain import Domain
 from kvmplan.kinds.verbs import Verb
 from kvmplan.kinds.waiting import READY_TIMEOUT, TcpWait, WaitFor
 from kvmplan.mapping.impact import Impact
-from kvmplan.mapping.types import format_duration, parse_duration
+from kvmplan.mapping.units import format_duration, parse_duration
 from kvmplan.plan.change import Action, Change, Plan, Reason, Step
 from kvmplan.plan.intent import Intent
 from kvmplan.plan.steps import Draft

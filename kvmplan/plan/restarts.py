@@ -12,7 +12,7 @@ from dataclasses import replace
 from kvmplan.address import Kind
 from kvmplan.inventory import State
 from kvmplan.mapping.impact import Impact
-from kvmplan.mapping.types import format_duration
+from kvmplan.mapping.units import format_duration
 from kvmplan.plan.change import Action, FieldChange, Pending, Reason
 from kvmplan.plan.judge import Verdict
 from kvmplan.plan.options import PlanOptions

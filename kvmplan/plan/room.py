@@ -13,7 +13,7 @@ from typing import Any
 from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics
 from kvmplan.kinds.pooltypes import pool_type
-from kvmplan.mapping.types import about_size
+from kvmplan.mapping.units import about_size
 from kvmplan.plan.change import Action, Change, Growth, Guarded
 from kvmplan.plan.storage import Storage
 from kvmplan.spec.desired import Resource

@@ -18,7 +18,7 @@ from kvmplan.kinds.storage import at_birth, in_pool, lacking, resized
 from kvmplan.kinds.volume import Volume
 from kvmplan.mapping.document import parse_to_read
 from kvmplan.mapping.model import declared
-from kvmplan.mapping.types import format_size
+from kvmplan.mapping.units import format_size
 from kvmplan.spec.desired import Resource
 
 CANNOT, CONTRADICTION, SHARED = "KVP116", "KVP115", "KVP132"

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from kvmplan.diagnostics import Diagnostics, Place
-from kvmplan.mapping.types import parse_duration, parse_size
+from kvmplan.mapping.units import parse_duration, parse_size
 from kvmplan.spec import codes
 from kvmplan.spec.desired import PREFIX, LoadOptions
 from kvmplan.spec.files import Layout, read_mapping, shown, variable_files

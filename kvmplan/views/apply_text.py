@@ -30,7 +30,7 @@ from kvmplan.apply.transfers import Transfer
 from kvmplan.diagnostics import Diagnostic
 from kvmplan.mapping.impact import Impact
 from kvmplan.mapping.secrecy import Scrubber
-from kvmplan.mapping.types import format_duration
+from kvmplan.mapping.units import format_duration
 from kvmplan.plan.change import Action, Change, Reason, Step
 from kvmplan.plan.readiness import words
 from kvmplan.views.diagnostics import diagnostic_text

@@ -29,7 +29,7 @@ from kvmplan.apply.events import (
 )
 from kvmplan.diagnostics import Diagnostic, Severity
 from kvmplan.mapping.secrecy import Scrubber
-from kvmplan.mapping.types import format_duration
+from kvmplan.mapping.units import format_duration
 from kvmplan.plan.change import Action, Change, Plan, Step
 from kvmplan.plan.readiness import words
 from kvmplan.views.apply_text import apply_last_line, done_words, utc_now

@@ -9,7 +9,7 @@ from kvmplan import __version__
 from kvmplan.diagnostics import Severity
 from kvmplan.mapping.impact import Impact, worst
 from kvmplan.mapping.secrecy import Scrubber
-from kvmplan.mapping.types import about_size
+from kvmplan.mapping.units import about_size
 from kvmplan.plan.change import Action, Change, Guarded, Pending, Plan, Reason
 from kvmplan.views.change_text import change_head, change_lines
 from kvmplan.views.diagnostics import compact_lines, count_line, sort_diagnostics
