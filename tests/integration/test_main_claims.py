@@ -348,7 +348,7 @@ def test_without_secrets_nothing_is_owned_and_nothing_is_deleted(tmp_path: Path)
     uri = "test:///default"
     keeper = libvirt.open(uri)  # the driver's default host lives as long as a connection to it
     made = Stack(tmp_path, None, {"networks": {"fresh": {"forward": "none"}}})
-    made.specs["pools"] = {"default-pool": {}}
+    made.specs["pools"] = {"default-pool": {"path": "/default-pool"}}
     made.write()
 
     def run(command: str, *flags: str) -> Run:
