@@ -369,16 +369,16 @@ def test_a_password_changes_live_and_drifts(private_host: PrivateHost, tmp_path:
                 "state": state,
                 "graphics": graphics,
             }
-        made.env["KF_PASSWORD"] = "first1"
+        made.env["KF_PASSWORD"] = "pw-One17"
         made.apply()
         made.in_sync()
-        made.env["KF_PASSWORD"] = "second"
+        made.env["KF_PASSWORD"] = "pw-Two28"
         planned = made.settle()
         assert "(sensitive)" in planned.out
-        assert "second" not in planned.out
+        assert "pw-Two28" not in planned.out
         for name in ("on", "off"):
             address = Address(LOCAL, Kind.DOMAIN, f"{made.tag}-{name}")
-            assert "passwd='second'" in document_of(conn, address)
+            assert "passwd='pw-Two28'" in document_of(conn, address)
             by_hand(conn, address, [(("graphics", "vnc", "password"), SecretText("thief"))], {})
         made.settle()
 
