@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kvmplan.address import LOCAL, Address, Kind
+from kvmplan.kinds.cloud_init import CloudInit
 from kvmplan.kinds.source import Source
 from kvmplan.mapping.types import SecretText
 from tests.integration.fields import (
@@ -257,6 +258,10 @@ CANNOT_HERE = {
             for name in ("address", "agent", "cloud_init", "tcp port", "tcp timeout")
         ],
         "what a start is followed by, nothing of the guest: tried in test_main_waiting",
+    ),
+    **dict.fromkeys(
+        [f"cloud_init {field}" for field in CloudInit.model_fields],
+        "a volume behind the specs: tried in test_main_cloud",
     ),
     **dict.fromkeys(
         [

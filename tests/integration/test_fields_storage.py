@@ -120,6 +120,7 @@ CANNOT_VOLUME = {
     "encryption format": "there is one: luks",
     "encryption secret": "libvirt forgets it; its document is valid in test_kinds_pools",
     "content": "no plan shows it: tried in test_main_images",
+    "seed": "of the stack's own volumes alone: tried in test_main_cloud",
     **dict.fromkeys(
         [f"source {name}" for name in ("url", "file", "host_path", "checksum", "max_size")],
         "tried in test_main_images",
