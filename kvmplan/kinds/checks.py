@@ -42,6 +42,8 @@ def contradictions(model: Mapped) -> Iterator[Contradiction]:
         yield from _passwords(model)
         yield from _firmware(model.firmware)
         yield from _disks(model)
+        yield from _console(model)
+        yield from _filesystems(model)
     elif isinstance(model, Network):
         yield from _forward(model)
         yield from _subnets(model)
@@ -168,6 +170,29 @@ def _disks(domain: Domain) -> Iterator[Contradiction]:
             path = ("disks", name, "volume" if disk.volume else "file" if disk.file else "block")
             summary = f"{source} is the disk {first} too"
             yield Contradiction(path, summary, "give each its own, or set `shareable: true`")
+
+
+def _console(domain: Domain) -> Iterator[Contradiction]:
+    """Libvirt makes the first serial port a console, whatever it is told."""
+    if domain.console is False and domain.serials and "0" in domain.serials:
+        summary = "serial port 0 is a console too"
+        yield Contradiction(("console",), summary, "take out one of them")
+
+
+def _filesystems(domain: Domain) -> Iterator[Contradiction]:
+    """What libvirt refuses of virtiofs."""
+    backing = domain.memory_backing
+    for name, shared in (domain.filesystems or {}).items():
+        if shared.driver != "virtiofs":
+            continue
+        if shared.accessmode not in (None, "passthrough"):
+            summary = f"virtiofs knows no access mode {shared.accessmode}"
+            path = ("filesystems", name, "accessmode")
+            yield Contradiction(path, summary, "take it out, or write driver: path")
+        if backing is not None and backing.access == "private":
+            summary = "virtiofs needs memory that its daemon shares"
+            path = ("filesystems", name, "driver")
+            yield Contradiction(path, summary, "write access: shared in memory_backing")
 
 
 def _forward(network: Network) -> Iterator[Contradiction]:

@@ -12,7 +12,7 @@ from lxml import etree
 from lxml.etree import _Element as Element
 from pydantic import Field
 
-from kvmplan.kinds import disk, interface
+from kvmplan.kinds import disk, interface, sharing
 from kvmplan.kinds.agent import AGENT
 from kvmplan.kinds.cloud_init import CloudInit
 from kvmplan.kinds.compute import Cpu, Memory, Numa, Vcpus
@@ -33,6 +33,7 @@ from kvmplan.kinds.peripherals import (
     Watchdog,
 )
 from kvmplan.kinds.platform import Clock, Events, Features
+from kvmplan.kinds.sharing import SHARED_MEMORY, Filesystem, MemoryBacking
 from kvmplan.kinds.tuning import (
     BLOCK_TUNING,
     CPU_TUNING,
@@ -129,6 +130,8 @@ class Domain(Mapped):
     """Elements of other tools, by namespace; only the namespaces named here are managed."""
     memory: Annotated[Memory | None, Group("."), NEXT_BOOT] = None
     """Memory."""
+    memory_backing: Annotated[MemoryBacking | None, Group("./memoryBacking"), NEXT_BOOT] = None
+    """What its memory is on the host."""
     vcpus: Annotated[Vcpus | None, Group("."), NEXT_BOOT] = None
     """Virtual CPUs."""
     iothreads: Annotated[
@@ -190,6 +193,17 @@ class Domain(Mapped):
         interface.PLUG,
     ] = None
     """Network interfaces, by a name of yours."""
+    filesystems: Annotated[
+        dict[str, Filesystem] | None,
+        Items(
+            "./devices/filesystem",
+            key=("tag",),
+            skeleton="devices/filesystem",
+            companion=SHARED_MEMORY,
+        ),
+        sharing.PLUG,
+    ] = None
+    """Directories of the host, by the tag that the guest mounts them by."""
     serials: Annotated[
         dict[str, Serial] | None,
         Items("./devices/serial", key=("port",), skeleton="devices/serial"),

@@ -31,6 +31,7 @@ from kvmplan.mapping.write import (
     Edit,
     Spot,
     add,
+    add_beside,
     enter_case,
     in_case,
     later,
@@ -262,7 +263,7 @@ def _write_items(spot: Spot, place: Items, edits: list[Edit], desired: Any) -> b
             moved = True
             beside = lacking(place, new, spot.element, spot.context)
             if beside is not None:
-                add(spot, split(beside[0])[0], beside[1])
+                add_beside(spot, *beside)
         elif own:
             at = (*spot.at, key)
             patch(item_of(spot.binding), nodes[key], own, spot.context, wanted.get(key), at)

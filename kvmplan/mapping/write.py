@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -114,6 +114,14 @@ def _holder(inner: str, tag: str) -> tuple[str, str]:
     plain = [step.partition("[")[0] for step in steps]
     index = plain.index(tag) if tag in plain else len(steps) - 1
     return "/".join(steps[:index]), "/".join(steps[: index + 1])
+
+
+def add_beside(spot: Spot, path: str, node: Element) -> None:
+    """Put a new node where the field that it belongs to would have it."""
+    inner, tag = split(path)[0], first_step(path)
+    owner = next((name for name, own in bindings(spot.model).items() if tag in _tags(own)), None)
+    behind = spot.behind if owner is None else later(spot.model, owner)
+    add(replace(spot, behind=behind), inner, node)
 
 
 def add(spot: Spot, inner: str, node: Element) -> None:

@@ -95,7 +95,10 @@ def running_tree(intent: Intent) -> Tree | None:
 
 
 def pending(intent: Intent, running: Tree | None) -> tuple[FieldChange, ...]:
-    """Where the running definition differs from the persistent one, in declared fields."""
+    """Where the running definition differs from the persistent one, in declared fields.
+
+    A member that was ours, and is taken out for the next boot, is one until the guest has lost it.
+    """
     if running is None or intent.live is None:
         return ()
     like = complete(intent.model, intent.tree, None)
@@ -107,7 +110,7 @@ def pending(intent: Intent, running: Tree | None) -> tuple[FieldChange, ...]:
         links = chain(intent.model, path)
         if isinstance(links[-1].place, Runtime) or not all(link.compared_running for link in links):
             continue
-        if not _is_declared(intent.tree, path):
+        if not _is_declared(intent.tree, path) and not (after is None and _was_ours(intent, path)):
             continue
         effect = _strategy_effect(intent, Situation(path, before, after, intent.live, running))
         sensitive = any(link.secret for link in links)
@@ -136,6 +139,28 @@ def _is_declared(tree: Tree, path: Path) -> bool:
             return False
         node = node[name]
     return True
+
+
+def _was_ours(intent: Intent, path: Path) -> bool:
+    """Whether a member of a declared collection, which only the running guest has, was ours.
+
+    What was applied last says so in the run that takes it out, then the claim, where it waits. The
+    mark holds its name no more: of names of the user's own, one that waits stands for it.
+    """
+    *collection, key = path
+    place = chain(intent.model, path)[-1].place
+    wanted = at(intent.tree, tuple(collection))
+    if not isinstance(place, Items) or not isinstance(wanted, Mapping):
+        return False
+    past = at(intent.applied or {}, tuple(collection))
+    noted = intent.claim.waiting if intent.claim is not None else {}
+    prefix = ".".join(collection) + "."
+    gone = [
+        name
+        for name in (name.removeprefix(prefix) for name in noted if name.startswith(prefix))
+        if not any(f"{name}.".startswith(f"{wanted_key}.") for wanted_key in wanted)
+    ]
+    return key in gone or key in (past or ()) or (place.named and bool(gone))
 
 
 def _ignored(path: Path, ignored: Iterable[Path]) -> bool:

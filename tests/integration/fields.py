@@ -82,7 +82,8 @@ class Edit:
         drift: whether the old value, found on the host, is a drift of this very field.
         default, released: whether ``!default`` in its place, or no line, leaves a valid object.
         covers: the declared field that is tried, where the edit is of a whole member.
-        waits: the path that a pending restart shows, where it is another.
+        waits: the path that a pending restart shows, where it is another, or where the change is
+            live, and the guest does not let go of what it takes out.
     """
 
     path: str
@@ -356,7 +357,7 @@ class Bench:
                 subject.fill(edit.waits) or ".".join(path)
                 for path, edit in subject.edits
                 if subject.active
-                and edit.impact == "next-boot"
+                and (edit.impact == "next-boot" or edit.waits)
                 and all(link.compared_running for link in chain(MODELS[self.kind], path))
             }
             shown = self._waiting(made, subject)

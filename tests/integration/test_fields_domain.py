@@ -146,7 +146,7 @@ GROUPS = (
         Edit("disks sda file", "$dir/$own-c.img", "$dir/$own-d.img", "live"),
         Edit("disks sdb file", None, "$dir/$own-e.img", "live"),
         Edit("disks vdb volume", "$tag/$own-a.qcow2", "$tag/$own-b.img", default=False),
-        Edit("disks vdc", disk("f"), None, "live", "next-boot", default=False),
+        Edit("disks vdc", disk("f"), None, "live", default=False, waits="disks.vdc"),
         Edit(
             "disks vdd",
             None,
@@ -195,7 +195,14 @@ GROUPS = (
             default=False,
             released=False,
         ),
-        Edit("interfaces g", {"user": True}, None, "live", "next-boot", default=False),
+        Edit(
+            "interfaces g",
+            {"user": True, "mac": "$mac:07"},
+            None,
+            "live",
+            default=False,
+            waits="interfaces.$mac:07",
+        ),
         Edit("interfaces h", None, {"network": "$tag-two"}, "live", default=False),
         interfaces={
             "b": {"network": "$tag-one"},

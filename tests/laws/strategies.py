@@ -253,6 +253,12 @@ def _settle_domain(tree: Tree, must: tuple[str, ...]) -> None:
     if {"disks", "controllers"} <= tree.keys():
         # A SCSI disk brings a controller along.
         tree.pop("disks" if must[:1] == ("controllers",) else "controllers")
+    if {"filesystems", "memory_backing"} <= tree.keys():
+        # A directory by virtiofs brings shared memory along.
+        tree.pop("filesystems" if must[:1] == ("memory_backing",) else "memory_backing")
+    if "serials" in tree and tree.get("console") is False:
+        # Libvirt makes the first serial port a console.
+        tree.pop("serials" if must[:1] == ("console",) else "console")
     collections = ("disks", "interfaces", "hostdevs")
     devices = [item for name in collections for item in tree.get(name, {}).values()]
     if must[:1] != ("boot",) and any("boot" in device for device in devices):
