@@ -4,13 +4,19 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 _SUMMARIES = "KVMPLAN_TEST_SUMMARIES"
 """The variable that tells workers where the session's summaries go."""
+_HELD = {"races": "converged", "fuzzing": "without a traceback", "laws": "held"}
+"""What each that was tried must have done, by the title that it is counted under."""
+
+Tally = Callable[[str, str, int], None]
 
 
 def pytest_configure() -> None:
@@ -34,10 +40,26 @@ def summaries() -> Path:
     return Path(os.environ[_SUMMARIES])
 
 
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Tally:
+    """Counts what a test tries, by a title of `_HELD` and a name; all of it held if it passes.
+
+    The counts go with the test's report, so that those of all workers meet.
+    """
+    counts: dict[str, int] = {}
+    request.node.user_properties.append(("tally", counts))
+
+    def count(title: str, name: str, number: int) -> None:
+        key = f"{title}/{name}"
+        counts[key] = counts.get(key, 0) + number
+
+    return count
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests left to be told, by title."""
     told: dict[str, list[str]] = {}
-    for title, text in _lines(Path(os.environ[_SUMMARIES])):
+    for title, text in (*_lines(Path(os.environ[_SUMMARIES])), *_tallies(terminalreporter.stats)):
         told.setdefault(title, []).append(text)
     for title, texts in sorted(told.items()):
         terminalreporter.section(title)
@@ -50,6 +72,20 @@ def _lines(folder: Path) -> Iterator[tuple[str, str]]:
         for line in file.read_text().splitlines():
             entry = json.loads(line)
             yield entry["title"], entry["text"]
+
+
+def _tallies(stats: dict[str, list[pytest.TestReport]]) -> Iterator[tuple[str, str]]:
+    """What was counted in all tests, and how much of it in those that passed."""
+    tried: Counter[str] = Counter()
+    held: Counter[str] = Counter()
+    for outcome, into in (("passed", (tried, held)), ("failed", (tried,))):
+        for report in (report for report in stats.get(outcome, ()) if report.when == "call"):
+            properties: dict[str, Any] = dict(report.user_properties)
+            for counter in into:
+                counter.update(properties.get("tally"))
+    for key, number in sorted(tried.items()):
+        title, _, name = key.partition("/")
+        yield title, f"{name}: {number} tried, {held[key]} {_HELD[title]}"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

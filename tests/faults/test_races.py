@@ -18,6 +18,7 @@ import libvirt
 import pytest
 
 from kvmplan.apply import applier, documents
+from tests.conftest import Tally
 from tests.faults.world import World, world
 from tests.faults.zygote import ROOT
 from tests.integration.support import (
@@ -32,6 +33,7 @@ from tests.integration.support import (
 from tests.privatehost import PrivateHost
 
 FOREIGN = "urn:foreign"
+APPLIERS, HOLDERS, HANDS = "appliers at once", "frozen lock holders", "foreign hands"
 
 
 def start(made: Stack, *flags: str) -> subprocess.Popen[str]:
@@ -81,7 +83,10 @@ def _said(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("count", [2, 8])
-def test_of_several_at_once_one_works(fault_host: PrivateHost, tmp_path: Path, count: int) -> None:
+def test_of_several_at_once_one_works(
+    fault_host: PrivateHost, tmp_path: Path, count: int, tally: Tally
+) -> None:
+    tally("races", APPLIERS, count)
     with stack(tmp_path, fault_host) as made:
         many(made, tmp_path, 40)
         done = ended([start(made, "--parallelism", "1") for _ in range(count)])
@@ -94,7 +99,10 @@ def test_of_several_at_once_one_works(fault_host: PrivateHost, tmp_path: Path, c
         made.in_sync()
 
 
-def test_eight_that_wait_work_in_turn(fault_host: PrivateHost, tmp_path: Path) -> None:
+def test_eight_that_wait_work_in_turn(
+    fault_host: PrivateHost, tmp_path: Path, tally: Tally
+) -> None:
+    tally("races", APPLIERS, 8)
     with stack(tmp_path, fault_host) as made:
         many(made, tmp_path, 10)
         done = ended([start(made, "--lock-timeout", "60s") for _ in range(8)])
@@ -107,8 +115,9 @@ def test_eight_that_wait_work_in_turn(fault_host: PrivateHost, tmp_path: Path) -
 
 @pytest.mark.parametrize("volumes", [1, 4, 8])
 def test_a_holder_that_slept_too_long_writes_nothing_more(
-    fault_host: PrivateHost, tmp_path: Path, volumes: int
+    fault_host: PrivateHost, tmp_path: Path, volumes: int, tally: Tally
 ) -> None:
+    tally("races", HOLDERS, 1)
     with stack(tmp_path, fault_host) as made:
         many(made, tmp_path, 12)
         pool = tmp_path / f"pool-{made.tag}"
@@ -131,7 +140,10 @@ def test_a_holder_that_slept_too_long_writes_nothing_more(
         made.in_sync()
 
 
-def test_two_stacks_on_one_host_do_not_meet(fault_host: PrivateHost, tmp_path: Path) -> None:
+def test_two_stacks_on_one_host_do_not_meet(
+    fault_host: PrivateHost, tmp_path: Path, tally: Tally
+) -> None:
+    tally("races", APPLIERS, 2)
     with stack(tmp_path, fault_host) as one, stack(tmp_path, fault_host) as two:
         for made in (one, two):
             many(made, tmp_path, 10)
@@ -162,8 +174,9 @@ def meddled(made: Stack, hand: Callable[[], None], *flags: str) -> str:
 
 
 def test_what_moved_between_plan_and_apply_is_stale(
-    fault_host: PrivateHost, tmp_path: Path
+    fault_host: PrivateHost, tmp_path: Path, tally: Tally
 ) -> None:
+    tally("races", HANDS, 3)
     with stack(tmp_path, fault_host) as made, connection(fault_host) as conn:
         name = made.tag
         made.specs["domains"] = {name: idle_domain(vcpus={"current": 1, "maximum": 4})}
@@ -193,8 +206,9 @@ def test_what_moved_between_plan_and_apply_is_stale(
 
 
 def test_an_edit_while_a_document_is_made_is_not_lost(
-    fault_host: PrivateHost, tmp_path: Path
+    fault_host: PrivateHost, tmp_path: Path, tally: Tally
 ) -> None:
+    tally("races", HANDS, 2)
     with stack(tmp_path, fault_host) as made, connection(fault_host) as conn:
         name, prefix = made.tag, subnet()
         made.specs["domains"] = {name: idle_domain()}
@@ -234,7 +248,7 @@ def noted(conn: libvirt.virConnect, name: str) -> str:
     return text
 
 
-def test_a_restless_hand_only_delays(fault_host: PrivateHost, tmp_path: Path) -> None:
+def test_a_restless_hand_only_delays(fault_host: PrivateHost, tmp_path: Path, tally: Tally) -> None:
     with stack(tmp_path, fault_host) as made, connection(fault_host) as conn:
         many(made, tmp_path, 10)
         made.apply()
@@ -244,6 +258,7 @@ def test_a_restless_hand_only_delays(fault_host: PrivateHost, tmp_path: Path) ->
 
         def meddle() -> None:
             while not quiet.wait(0.003):
+                tally("races", HANDS, 1)
                 domain = conn.lookupByName(dice.choice(names))
                 dice.choice(
                     (

@@ -16,6 +16,7 @@ from kvmplan.mapping.document import canonical, parse, serialise
 from kvmplan.mapping.lens import read
 from kvmplan.mapping.markers import Policy
 from kvmplan.mapping.model import Mapped, bindings
+from tests.conftest import Tally
 from tests.laws.documents import NAMES, Lens, context, kind_of, lens, text_of
 from tests.laws.strategies import bound_paths, trees
 
@@ -26,6 +27,7 @@ QUICK = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 FIELDS = [(kind, path) for kind in Kind for path in bound_paths(MODELS[kind])]
+WRITTEN = "documents written and read again"
 DOCUMENTS = {kind: [kind.value, *(n for n in NAMES if kind_of(n) is kind)] for kind in Kind}
 
 
@@ -68,21 +70,24 @@ def put_get(there: Lens) -> None:
 @pytest.mark.parametrize(
     ("kind", "path"), FIELDS, ids=[f"{kind}.{'.'.join(path)}" for kind, path in FIELDS]
 )
-def test_every_field_reads_as_it_was_written(kind: Kind, path: tuple[str, ...]) -> None:
+def test_every_field_reads_as_it_was_written(
+    kind: Kind, path: tuple[str, ...], tally: Tally
+) -> None:
     @QUICK
     @given(desired=trees(MODELS[kind], path), name=st.sampled_from(DOCUMENTS[kind]))
     def check(desired: dict[str, object], name: str) -> None:
-        there = Lens(kind, parse(text_of(name)), desired)
-        put_get(there)
+        tally("laws", WRITTEN, 1)
+        put_get(Lens(kind, parse(text_of(name)), desired))
 
     check()
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_trees_read_as_they_were_written(kind: Kind) -> None:
+def test_trees_read_as_they_were_written(kind: Kind, tally: Tally) -> None:
     @settings(QUICK, max_examples=40)
     @given(desired=trees(MODELS[kind]), name=st.sampled_from(DOCUMENTS[kind]))
     def check(desired: dict[str, object], name: str) -> None:
+        tally("laws", WRITTEN, 1)
         put_get(Lens(kind, parse(text_of(name)), desired))
 
     check()
@@ -121,10 +126,11 @@ def sow(root: Element) -> dict[str, tuple[Element, str]]:
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_nothing_undeclared_is_lost(kind: Kind) -> None:
+def test_nothing_undeclared_is_lost(kind: Kind, tally: Tally) -> None:
     @settings(QUICK, max_examples=30)
     @given(desired=trees(MODELS[kind]), name=st.sampled_from(DOCUMENTS[kind]))
     def check(desired: dict[str, object], name: str) -> None:
+        tally("laws", "documents with what nobody declared", 1)
         there = Lens(kind, parse(text_of(name)), desired)
         sown = sow(there.root)
         kept = [change for change in there.differences() if change[2] is not None]

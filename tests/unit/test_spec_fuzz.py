@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kvmplan.spec import LoadOptions, load
+from tests.conftest import Tally
 from tests.unit.test_spec_models import MODELS, STACK
 
 NAMES = """
@@ -33,9 +34,14 @@ SECTIONS = st.sampled_from(
 SPECS = st.dictionaries(SECTIONS, SECTION | VALUES, max_size=4)
 
 
-@settings(max_examples=200, deadline=None)
-@given(SPECS)
-def test_loading_never_raises(spec: dict[str, Any]) -> None:
+@settings(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(spec=SPECS)
+def test_loading_never_raises(tally: Tally, spec: dict[str, Any]) -> None:
+    tally("fuzzing", "random specs", 1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "specs")
         path.mkdir()
