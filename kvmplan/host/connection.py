@@ -5,23 +5,31 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from kvmplan.address import LOCAL
-from kvmplan.apply.port import HostError
+from kvmplan.apply.port import ConnectionLost, HostError
 from kvmplan.host.diagnosis import CONNECTING, denied
 from kvmplan.host.library import load
-from kvmplan.host.threads import side_by_side
+from kvmplan.host.threads import side_by_side, start
 
 if TYPE_CHECKING:
     from kvmplan.host.live import LibvirtHost
 
+T = TypeVar("T")
+
 KEEPALIVE_SECONDS, KEEPALIVE_MISSES = 5, 3
 """A daemon that is silent for their product is given up."""
+RENEWAL_SECONDS = 10.0
+"""How long it may take to reach a host again that was lost."""
+_TELLING_SECONDS = 2.0
+"""How long libvirt may take to tell the end of a connection; its loop turns four times a second."""
 
 
 _LEFT: list[Any] = []
@@ -43,6 +51,9 @@ class Connections:
         # A test driver's file is private to its connection: a second one would see other objects.
         self._limit = 1 if urlsplit(uri).scheme.startswith("test") else max(1, limit)
         self._guard = threading.Lock()
+        self._renewal = threading.Lock()
+        self._is_kept = self._is_gone = False
+        self._ended: list[Any] = []
         self.read_only = read_only
         self._open: list[Any] = [self._first()]
         self._turns = itertools.count()
@@ -62,11 +73,102 @@ class Connections:
         with self._guard:
             while len(self._open) < self._limit:
                 self._open.append(self._connect(self.read_only))
+                if self._is_kept:
+                    self._watch(self._open[-1])
             return tuple(self._open)
 
     def alive(self) -> bool:
-        """Whether none of them is known to be dead: costs no call."""
+        """Whether none of them is known to be dead, or they are being renewed: costs no call."""
+        return self._renewal.locked() or self._are_alive()
+
+    def _are_alive(self) -> bool:
         return all(connection.isAlive() for connection in tuple(self._open))
+
+    def keep(self) -> None:
+        """From now on have those replaced that end (`renew`): asks each something, once."""
+        with self._guard:
+            if not self._is_kept:
+                self._is_kept = True
+                for connection in self._open:
+                    self._watch(connection)
+
+    def _watch(self, connection: Any) -> None:
+        # Nothing tells of it where a driver cannot: then it is not replaced.
+        with suppress(self._libvirt.libvirtError):
+            connection.registerCloseCallback(self._told, None)
+
+    def _told(self, connection: Any, reason: int, _: None) -> None:
+        """A connection has ended, and no call hangs on it: libvirt tells nothing until then.
+
+        A host that became silent is not asked again.
+        """
+        if reason in (
+            self._libvirt.VIR_CONNECT_CLOSE_REASON_EOF,
+            self._libvirt.VIR_CONNECT_CLOSE_REASON_ERROR,
+        ):
+            self._ended.append(connection)
+
+    def renew(self) -> bool:
+        """Open others in place of those that have ended; that costs no call while all live.
+
+        While calls hang on a dead connection (`kvmplan.host.threads`) none may be opened: what they
+        wait for would be given to the new one, and libvirt would crash this process (measured). So
+        only connections are replaced whose end libvirt tells. A host that cannot be reached again
+        is given up for good.
+
+        Returns:
+            Whether all of them live.
+        """
+        if self._are_alive():
+            return True
+        with self._renewal:
+            if not self._is_gone and not self._are_alive():
+                self._is_gone = not (self._have_ended() and self._is_reached())
+            return not self._is_gone
+
+    def again(self, work: Callable[[], T]) -> T:
+        """Do what only reads; do it again, once for each connection that may have ended meanwhile.
+
+        Raises:
+            ConnectionLost: the host cannot be reached again.
+        """
+        for _ in range(self._limit):
+            try:
+                return work()
+            except ConnectionLost:
+                if not self.renew():
+                    raise
+        return work()
+
+    def _have_ended(self) -> bool:
+        """Whether libvirt has told the end of all dead connections, waited for."""
+        deadline = time.monotonic() + _TELLING_SECONDS
+        while self._is_kept and time.monotonic() < deadline:
+            dead = [connection for connection in self._open if not connection.isAlive()]
+            if all(any(it is ended for ended in self._ended) for it in dead):
+                return True
+            time.sleep(_TELLING_SECONDS / 100)
+        return False
+
+    def _is_reached(self) -> bool:
+        """Try to open others, in time."""
+        attempt = start(self._reopen)
+        try:
+            return attempt.wait(RENEWAL_SECONDS) and attempt.result()
+        except HostError:
+            return False
+
+    def _reopen(self) -> bool:
+        """Open others in place of the dead; whether they live. Raises HostError."""
+        for place, dead in enumerate(tuple(self._open)):
+            if dead.isAlive():
+                continue
+            opened = self._connect(self.read_only)
+            self._watch(opened)
+            with self._guard:
+                _LEFT.append(dead)
+                self._open[place] = opened
+        return self._are_alive()
 
     def close(self) -> None:
         """Close all; what a dying connection says to that does not matter.
@@ -79,10 +181,11 @@ class Connections:
                 if not connection.isAlive():
                     _LEFT.append(connection)
                     continue
-                try:
+                if self._is_kept:
+                    with suppress(self._libvirt.libvirtError):
+                        connection.unregisterCloseCallback()
+                with suppress(self._libvirt.libvirtError):
                     connection.close()
-                except self._libvirt.libvirtError:
-                    continue
 
     def _first(self) -> Any:
         try:

@@ -54,7 +54,7 @@ class LibvirtHost:
     @cached_property
     def facts(self) -> HostFacts:
         """What the host is, as it was when first asked."""
-        return self._attended("reading facts", lambda: read_facts(self._connections))
+        return self._reading("reading facts", lambda: read_facts(self._connections))
 
     def inventory(self, wanted: Wanted, *, waiting: Waiting | None = None) -> Inventory:
         """List everything, read what is wanted or claimed.
@@ -69,7 +69,7 @@ class LibvirtHost:
             with outer(), translating(doing):
                 yield
 
-        return self._attended(
+        return self._reading(
             doing,
             lambda: take_inventory(
                 self._name,
@@ -82,7 +82,7 @@ class LibvirtHost:
 
     def complete(self, inventory: Inventory, pools: frozenset[str] = frozenset()) -> Inventory:
         """The inventory with all domains, and the volumes of `pools` or so named: who uses what."""
-        return self._attended(
+        return self._reading(
             "reading all domains", lambda: complete_inventory(inventory, self._connections, pools)
         )
 
@@ -94,7 +94,7 @@ class LibvirtHost:
         `secure` is ignored on a read-only connection: the record says what it is. `brief` spares
         a domain's questions beyond its key and persistent document.
         """
-        return self._attended(
+        return self._reading(
             f"reading {address.short}", lambda: self._record(address, secure, brief)
         )
 
@@ -112,7 +112,7 @@ class LibvirtHost:
     def jobs(self, address: Address) -> tuple[str, ...]:
         """What is at work on a domain right now, or writes to a volume."""
         doing = f"looking for jobs of {address.short}"
-        return self._attended(doing, lambda: self._jobs.of(self._connections.next(), address))
+        return self._reading(doing, lambda: self._jobs.of(self._connections.next(), address))
 
     def addresses(self, address: Address) -> tuple[GuestAddress, ...]:
         """By which a running guest can be reached, IPv4 first; none of one that is not running."""
@@ -123,7 +123,7 @@ class LibvirtHost:
             running = domain is not None and domain.isActive()
             return guests.addresses(connection, domain) if running else ()
 
-        return self._attended(f"asking for addresses of {address.short}", read)
+        return self._reading(f"asking for addresses of {address.short}", read)
 
     def leases(self, address: Address) -> tuple[GuestAddress, ...]:
         """What libvirt's networks have leased to a domain's interfaces, also while it is off."""
@@ -133,7 +133,7 @@ class LibvirtHost:
             domain = look_up(connection, address.name)
             return guests.leases(connection, domain) if domain is not None else ()
 
-        return self._attended(f"asking for leases of {address.short}", read)
+        return self._reading(f"asking for leases of {address.short}", read)
 
     def console_tail(self, address: Address, lines: int) -> ConsoleTail:
         """The last lines of a running guest's console. Raises `Vanished`."""
@@ -142,7 +142,7 @@ class LibvirtHost:
             domain = self._connections.next().lookupByName(address.name)
             return guests.console_tail(domain, self.uri, lines)
 
-        return self._attended(f"reading the console of {address.short}", read)
+        return self._reading(f"reading the console of {address.short}", read)
 
     def perform(self, verb: Verb, address: Address, arguments: Mapping[str, Any]) -> None:
         """Do one thing, and wait until it is so."""
@@ -158,6 +158,7 @@ class LibvirtHost:
     def lock(self, stack_uid: str, operation: str, timeout: float) -> AbstractContextManager[Lock]:
         """Hold the stack's lock on this host. Entering raises `LockHeld` if another run has it."""
         self._need_secrets("taking the lock")
+        self._attended("taking the lock", self._connections.keep)
         return lock_store.HeldLock(self._connections, stack_uid, operation, timeout)
 
     def force_unlock(self, lock_id: str) -> bool:
@@ -171,7 +172,7 @@ class LibvirtHost:
         """The locks held on this host, of any stack."""
         if not self.facts.has_secrets:
             return ()
-        return self._attended("reading the locks", lambda: lock_store.held(self._connections.main))
+        return self._reading("reading the locks", lambda: lock_store.held(self._connections.main))
 
     def write_claims(self, claims: Claims, *, over: Set[str] = frozenset()) -> None:
         """Replace this stack's claims on this host; empty ones are removed.
@@ -186,7 +187,7 @@ class LibvirtHost:
 
     def claims_key(self, stack_uid: str) -> bytes:
         """The stack's key on this host; empty where there are no claims yet."""
-        return self._attended(
+        return self._reading(
             "reading the claims' key", lambda: claim_store.key(self._connections.main, stack_uid)
         )
 
@@ -194,8 +195,14 @@ class LibvirtHost:
         """Give the connections back."""
         self._connections.close()
 
+    def _reading(self, doing: str, work: Callable[[], T]) -> T:
+        """What only reads: it is done again when the host could be reached again."""
+        return self._connections.again(lambda: self._attended(doing, work))
+
     def _attended(self, doing: str, work: Callable[[], T]) -> T:
+        """What may write: it is begun on living connections, and never done again."""
         with translating(doing):
+            self._connections.renew()
             return attended(self._connections.alive, work, doing)
 
     def _need_secrets(self, doing: str) -> None:

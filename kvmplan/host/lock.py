@@ -111,6 +111,7 @@ class HeldLock:
         """Give it back. A host that is gone keeps it until its lease is over."""
         self._done.set()
         with suppress(libvirt.libvirtError, HostError):
+            self._connections.renew()
             attended(self._connections.alive, self._release, "giving the lock back")
 
     def _release(self) -> None:
@@ -124,10 +125,18 @@ class HeldLock:
         Raises:
             HostError: it was broken or removed, or the host does not answer.
         """
-        with translating(_DOING):
-            if self._lost.is_set() or not attended(self._connections.alive, self._is_there, _DOING):
-                self._lost.set()
-                raise HostError("the lock was lost: another run broke or removed it", doing=_DOING)
+        if self._lost.is_set() or not self._look():
+            self._lost.set()
+            raise HostError("the lock was lost: another run broke or removed it", doing=_DOING)
+
+    def _look(self) -> bool:
+        """Whether it is there; asked again if the host could be reached again."""
+
+        def look() -> bool:
+            with translating(_DOING):
+                return attended(self._connections.alive, self._is_there, _DOING)
+
+        return self._connections.again(look)
 
     def _is_there(self) -> bool:
         return secrets.exists(self._connections.next(), self._info.id)
@@ -178,6 +187,7 @@ class HeldLock:
 
     def _renew(self) -> None:
         while not self._done.wait(self._every):
+            self._connections.renew()
             try:
                 if not secrets.exists(self._connections.next(), self._info.id):
                     self._lost.set()

@@ -60,8 +60,12 @@ class Course:
         tried: faults that happened, by leg and kind.
     """
 
-    def __init__(self, host: PrivateHost, directory: Path, zygote: Zygote) -> None:
+    def __init__(
+        self, host: PrivateHost, directory: Path, zygote: Zygote, uri: str | None = None
+    ) -> None:
+        """`uri`: where the runs with faults find the host, if not where the others do."""
         self.host, self.directory, self._zygote = host, directory, zygote
+        self._uri = uri or host.uri
         self.stack = Stack(directory, host, env=dict(SECRETS))
         tag = self.stack.tag
         self.strangers = Strangers(host, directory, tag)
@@ -206,8 +210,15 @@ class Course:
         self.stack.write()
         command, *flags = leg.command
         serial = ("--parallelism", "1")
-        path, uri = str(self.stack.path), self.host.uri
-        arguments = (command, path, "--connect", uri, "--auto-approve", *serial, *flags)
+        arguments = (
+            command,
+            str(self.stack.path),
+            "--connect",
+            self._uri,
+            "--auto-approve",
+            *serial,
+            *flags,
+        )
         return self._zygote.run(fault, arguments)
 
     def _revive(self, fault: Fault) -> None:

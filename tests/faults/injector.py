@@ -19,6 +19,7 @@ from typing import Any
 import libvirt
 
 from tests.privatehost import PrivateHost
+from tests.privatehost.ssh import cut
 
 _KINDS = "vir(Domain|Network|StoragePool|StorageVol|Secret)"
 WRITES = re.compile(
@@ -40,7 +41,7 @@ MESSAGES = {
     84: "Operation not supported: injected",
 }
 GONE = 38
-"""The code with which a connection ends; all later calls on it fail as well."""
+"""The code with which a connection ends; later calls fail as well, until another is opened."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,13 @@ class Fault:
     Attributes:
         kind: ``none``; ``interrupt`` is Ctrl-C; ``kill-before`` and ``kill-after`` end this
             process; ``fail-before`` and ``fail-after`` answer an error instead of the call, or once
-            it is done; ``daemon-before`` and ``daemon-during`` end libvirtd; ``freeze`` stops it.
+            it is done; ``daemon-before`` and ``daemon-during`` end libvirtd; ``freeze`` stops it;
+            ``ssh-before`` and ``ssh-during`` end all sessions of an ssh server.
         at: number of the call, from 1.
         reads: whether reading calls count, too.
         code: libvirt's error code, for ``fail-…``.
         host: the private host, for ``daemon-…`` and ``freeze``.
+        server: the ssh server's process, for ``ssh-…``.
     """
 
     kind: str = "none"
@@ -62,6 +65,7 @@ class Fault:
     reads: bool = False
     code: int = 1
     host: str = ""
+    server: int = 0
 
     def __str__(self) -> str:
         code = f" with {self.code}" if self.kind.startswith("fail") else ""
@@ -77,15 +81,32 @@ class Injector:
         self._guard = threading.Lock()
         self._count = 0
         self._broken = False
+        self._watchers: list[Any] = []
 
     def __getattr__(self, name: str) -> Any:
         """A function of libvirt's; one that counts comes with the fault around it."""
         function = getattr(self._real, name)
         if self._broken and name == "virConnectIsAlive":
             return lambda *_: 0
+        if name == "virConnectRegisterCloseCallback":
+            return lambda *arguments: self._watched(function, arguments)
+        if name == "virConnectOpen":
+            self._broken = False  # the fault was of the connections before, not of the host
         if WRITES.match(name) or (self._fault.reads and READS.match(name)):
             return lambda *arguments: self._call(name, function, arguments)
         return function
+
+    def _watched(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        self._watchers.append(arguments[1])
+        return function(*arguments)
+
+    def _break(self) -> None:
+        """The connections end, and libvirt tells it."""
+        self._broken = True
+        for watcher in self._watchers:
+            reason = libvirt.VIR_CONNECT_CLOSE_REASON_EOF
+            watcher["cb"](watcher["conn"], reason, watcher["opaque"])
+        self._watchers.clear()
 
     def _call(self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         with self._guard:
@@ -111,17 +132,17 @@ class Injector:
             case "fail-before" | "fail-after":
                 if fault.kind == "fail-after":
                     function(*arguments)
-                self._broken = fault.code == GONE
+                if fault.code == GONE:
+                    self._break()
                 raise _error(fault.code)
             case "daemon-before":
                 PrivateHost(fault.host).kill()
             case "daemon-during":
-                killer = threading.Thread(target=_kill_soon, args=(fault.host,), daemon=True)
-                killer.start()
-                try:
-                    return function(*arguments)
-                finally:
-                    killer.join()
+                return _during(lambda: PrivateHost(fault.host).kill(), function, arguments)
+            case "ssh-before":
+                cut(fault.server)
+            case "ssh-during":
+                return _during(lambda: cut(fault.server), function, arguments)
             case "freeze":
                 signal_daemon(PrivateHost(fault.host), "STOP")
         return function(*arguments)
@@ -137,9 +158,21 @@ def signal_daemon(host: PrivateHost, name: str) -> None:
     host.run(["sh", "-c", f"kill -{name} $(cat /run/libvirt/libvirtd.pid)"])
 
 
-def _kill_soon(host: str) -> None:
-    time.sleep(SECONDS_INTO_A_CALL)
-    PrivateHost(host).kill()
+def _during(
+    hurt: Callable[[], object], function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> Any:
+    """Make a call that something happens in the middle of."""
+
+    def soon() -> None:
+        time.sleep(SECONDS_INTO_A_CALL)
+        hurt()
+
+    other = threading.Thread(target=soon, daemon=True)
+    other.start()
+    try:
+        return function(*arguments)
+    finally:
+        other.join()
 
 
 def _error(code: int) -> libvirt.libvirtError:
