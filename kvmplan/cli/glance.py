@@ -17,6 +17,7 @@ from kvmplan.address import LOCAL
 from kvmplan.cli.session import reading_goes_on, spec_path, take_inventories
 
 if TYPE_CHECKING:
+    from kvmplan.apply.port import HostError
     from kvmplan.host.live import LibvirtHost
     from kvmplan.inventory import Inventory
     from kvmplan.plan.change import Plan
@@ -30,12 +31,14 @@ class Glance:
 
     Attributes:
         inputs: the digest of what the specs are read from.
-        hosts, inventories: what was read, if anything, so that it need not be read again.
+        hosts, errors: those that were opened, and why others were not, if it was tried.
+        inventories: what was read of them, if anything, so that it need not be read again.
         plan: the plan, if it is known.
     """
 
     inputs: str
     hosts: Mapping[str, LibvirtHost] = field(default_factory=dict)
+    errors: Mapping[str, HostError] = field(default_factory=dict)
     inventories: Mapping[str, Inventory] = field(default_factory=dict)
     plan: Plan | None = None
 
@@ -84,9 +87,7 @@ def _look(
     asked = start(lambda: git_origin(path))
     hosts, errors = open_hosts(uris, read_only=given["read_only"])
     if errors:
-        for host in hosts.values():
-            host.close()
-        return Glance(inputs)
+        return Glance(inputs, hosts, errors)
 
     def wanted(name: str) -> Wanted:
         here = frozenset(address for address in outline.wanted if address.host == name)
@@ -104,7 +105,7 @@ def _look(
         for host in hosts.values():
             host.close()
         raise
-    return Glance(inputs, hosts, inventories, plan)
+    return Glance(inputs, hosts, {}, inventories, plan)
 
 
 def _unchanged(outline: Outline, inventories: Mapping[str, Inventory]) -> Plan:

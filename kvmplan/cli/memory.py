@@ -37,7 +37,7 @@ class Memory:
         self.in_sync = InSync(_program(), known)
 
     def keep(self) -> None:
-        """Write what was in sync in this run, if that is not what is written already."""
+        """Write what was in sync in this run, if some of that is not written already."""
         if self.in_sync.is_new:
             _write(self._file, b"".join(sorted(self.in_sync.used)))
 

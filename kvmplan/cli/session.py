@@ -112,16 +112,22 @@ def open_session(
     if glance is not None and glance.inventories:
         session.hosts, session.inventories = glance.hosts, glance.inventories
     else:
+        tried = (glance.hosts, glance.errors) if glance is not None and glance.errors else None
         session.hosts = connect_hosts(
-            session, connect, read_only=read_only, on_unreachable=on_unreachable
+            session, connect, read_only=read_only, on_unreachable=on_unreachable, tried=tried
         )
     return session
 
 
 def connect_hosts(
-    session: Session, connect: str | None, *, read_only: bool, on_unreachable: str
-) -> dict[str, LibvirtHost]:
-    """Open the stack's hosts.
+    session: Session,
+    connect: str | None,
+    *,
+    read_only: bool,
+    on_unreachable: str,
+    tried: tuple[Mapping[str, LibvirtHost], Mapping[str, HostError]] | None = None,
+) -> Mapping[str, LibvirtHost]:
+    """Open the stack's hosts, unless that was `tried`: these are open, and why others are not.
 
     Raises:
         Failure: KVP511 ``--connect`` beside ``stack.hosts``; KVP502 … a host that does not answer.
@@ -140,7 +146,7 @@ def connect_hosts(
     uris: dict[str, str | None] = {name: spec.uri for name, spec in declared.items()} or {
         LOCAL: connect or default_uri()
     }
-    hosts, errors = open_hosts(uris, read_only=read_only)
+    hosts, errors = tried or open_hosts(uris, read_only=read_only)
     if errors:
         found = [diagnose(error, name, uris[name] or "") for name, error in sorted(errors.items())]
         if on_unreachable == "fail" or not hosts:

@@ -47,8 +47,11 @@ class InSync:
 
     @property
     def is_new(self) -> bool:
-        """Whether there is something to keep that was not known."""
-        return self.used != self._known
+        """Whether there is something to keep that was not known.
+
+        A plan that looks at some objects only, or at none, does not forget the others.
+        """
+        return not self.used <= self._known
 
     def digest(self, wanted: bytes, record: Record, inventory: Inventory) -> bytes | None:
         """The digest of all that an object's verdict follows from; None where that is not kept.

@@ -8,10 +8,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import libvirt
 import pytest
 
 from tests.integration.canary import below
-from tests.integration.support import SECRETS
+from tests.integration.support import SECRETS, connection
 from tests.privatehost import LabError, PrivateHost, TinyGuest
 from tests.privatehost import tiny_guest as build_tiny_guest
 from tests.privatehost.host import hosts
@@ -44,6 +45,13 @@ def private_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateHo
         folders = (host.directory / "log", tmp_path_factory.getbasetemp())
         found = [file for folder in folders for file in below(folder, sorted(SECRETS))]
         assert not found, f"these hold a secret: {found}"
+
+
+@pytest.fixture
+def conn(private_host: PrivateHost) -> Iterator[libvirt.virConnect]:
+    """A connection of the test's own to the private host."""
+    with connection(private_host) as opened:
+        yield opened
 
 
 @pytest.fixture

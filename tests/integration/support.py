@@ -202,6 +202,18 @@ def stack(directory: Path, host: PrivateHost | None, **specs: Any) -> Iterator[S
         made.destroy()
 
 
+def owned(made: Stack) -> Tree:
+    """The specs of one object of each kind: a network, a pool, a volume, a stopped domain."""
+    tag = made.tag
+    disks, nics = {"vda": f"{tag}/disk.qcow2"}, {"lan": {"network": tag}}
+    return {
+        "networks": {tag: network(subnet())},
+        "pools": {tag: {"path": str(made.directory / "pool")}},
+        "volumes": {f"{tag}/disk.qcow2": {"capacity": "8MiB"}},
+        "domains": {tag: idle_domain(disks=disks, interfaces=nics)},
+    }
+
+
 @contextlib.contextmanager
 def connection(host: PrivateHost) -> Iterator[libvirt.virConnect]:
     """A libvirt connection of the test's own, for looking and for edits behind kvmplan's back."""

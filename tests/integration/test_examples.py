@@ -6,7 +6,6 @@ import contextlib
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,12 +50,6 @@ class Copy:
         done = self.run("destroy", *flags)
         assert done.code == 0, str(done)
         assert self.run("plan", "--destroy", "--detailed-exitcode").code == 0
-
-
-@pytest.fixture
-def conn(private_host: PrivateHost) -> Iterator[libvirt.virConnect]:
-    with connection(private_host) as opened:
-        yield opened
 
 
 def copied(

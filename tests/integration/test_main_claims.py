@@ -22,13 +22,11 @@ from tests.integration.support import (
     NOTHING_APPLIED,
     Run,
     Stack,
-    connection,
     document,
     idle_domain,
     kvmplan,
-    network,
+    owned,
     stack,
-    subnet,
 )
 from tests.privatehost import PrivateHost
 
@@ -36,26 +34,10 @@ NOTHING = "Nothing to repair.\n"
 
 
 @pytest.fixture
-def conn(private_host: PrivateHost) -> Iterator[libvirt.virConnect]:
-    with connection(private_host) as opened:
-        yield opened
-
-
-@pytest.fixture
 def owner(private_host: PrivateHost, tmp_path: Path) -> Iterator[Stack]:
     """A stack with one object of each kind, applied."""
     with stack(tmp_path, private_host) as made:
-        tag = made.tag
-        made.specs |= {
-            "networks": {tag: network(subnet())},
-            "pools": {tag: {"path": str(tmp_path / "pool")}},
-            "volumes": {f"{tag}/disk.qcow2": {"capacity": "8MiB"}},
-            "domains": {
-                tag: idle_domain(
-                    disks={"vda": f"{tag}/disk.qcow2"}, interfaces={"lan": {"network": tag}}
-                )
-            },
-        }
+        made.specs |= owned(made)
         made.apply()
         yield made
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import libvirt
-import pytest
 
-from tests.integration.support import connection, document, idle_domain, network, stack, subnet
+from tests.integration.support import document, idle_domain, network, stack, subnet
 from tests.privatehost import PrivateHost
 
 RUNNING = 0
@@ -17,12 +15,6 @@ BARE = """<domain type='qemu'><name>{}</name><memory unit='MiB'>64</memory><vcpu
 <os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features><devices>
 <controller type='pci' index='0' model='pcie-root'/>{}</devices></domain>"""
 PORTS = "".join(f"<controller type='pci' index='{n}' model='pcie-root-port'/>" for n in range(1, 8))
-
-
-@pytest.fixture
-def conn(private_host: PrivateHost) -> Iterator[libvirt.virConnect]:
-    with connection(private_host) as opened:
-        yield opened
 
 
 def test_a_scsi_disk_brings_its_controller_to_a_running_guest(

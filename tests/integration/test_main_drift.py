@@ -10,12 +10,10 @@ import pytest
 
 from tests.integration.support import (
     Stack,
-    connection,
     document,
     idle_domain,
-    network,
+    owned,
     stack,
-    subnet,
 )
 from tests.privatehost import PrivateHost
 
@@ -23,31 +21,12 @@ DRIFT = "Drift on the host"
 
 
 @pytest.fixture
-def conn(private_host: PrivateHost) -> Iterator[libvirt.virConnect]:
-    with connection(private_host) as opened:
-        yield opened
-
-
-@pytest.fixture
 def made(private_host: PrivateHost, tmp_path: Path) -> Iterator[Stack]:
     """An applied stack with a network, a pool, two volumes and a stopped domain."""
     with stack(tmp_path, private_host) as fresh:
-        tag = fresh.tag
-        fresh.specs |= {
-            "networks": {tag: network(subnet())},
-            "pools": {tag: {"path": str(tmp_path / "pool")}},
-            "volumes": {
-                f"{tag}/disk.qcow2": {"capacity": "8MiB"},
-                f"{tag}/idle.img": {"capacity": "4MiB", "format": "raw"},
-            },
-            "domains": {
-                tag: idle_domain(
-                    title="as applied",
-                    disks={"vda": f"{tag}/disk.qcow2"},
-                    interfaces={"lan": {"network": tag}},
-                )
-            },
-        }
+        fresh.specs |= owned(fresh)
+        fresh.volumes[f"{fresh.tag}/idle.img"] = {"capacity": "4MiB", "format": "raw"}
+        fresh.domains[fresh.tag]["title"] = "as applied"
         fresh.apply()
         yield fresh
 

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import libvirt
 import pytest
 
+from kvmplan import host
 from tests.integration.support import NO_CHANGES, Stack, connection, idle_domain, stack
 from tests.privatehost import PrivateHost
 
@@ -69,6 +71,34 @@ def test_what_is_in_sync_is_known_by_a_glance(settled: Stack) -> None:
     assert look(settled, "--detailed-exitcode") == (NO_CHANGES, "0 light")
     assert look(settled, "--target", "domain.*")[1] == "0 pydantic,yaml"
     assert look(settled, "--format", "json")[1].startswith("0 pydantic")
+    assert look(settled) == (NO_CHANGES, "0 light"), "none of these made it forget"
+
+
+def test_a_host_that_does_not_answer_is_asked_once(
+    settled: Stack, private_host: PrivateHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def open_hosts(uris: dict[str, str], **given: Any) -> Any:
+        asked.append(sorted(uris))
+        return host.connection.open_hosts(uris, **given)
+
+    monkeypatch.setattr(host, "open_hosts", open_hosts)
+    there = settled.specs["stack"] | {"hosts": {"here": {"uri": private_host.uri}}}
+    settled.specs["stack"], alone = there, settled.specs["stack"]
+    settled.host, kept = None, settled.host
+    assert settled.plan().code == 0
+    asked.clear()
+    path = private_host.layout.socket
+    moved = path.with_name("moved")
+    path.rename(moved)
+    try:
+        gone = settled.plan()
+        assert (gone.code, gone.err.count("KVP502")) == (1, 1), str(gone)
+        assert asked == [["here"]]
+    finally:
+        moved.rename(path)
+    settled.specs["stack"], settled.host = alone, kept
 
 
 def test_what_changed_is_seen(settled: Stack, private_host: PrivateHost) -> None:

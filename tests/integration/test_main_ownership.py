@@ -13,12 +13,9 @@ from kvmplan.host import open_host
 from tests.integration.support import (
     NOTHING_APPLIED,
     Stack,
-    connection,
-    idle_domain,
     kvmplan,
-    network,
+    owned,
     stack,
-    subnet,
 )
 from tests.privatehost import PrivateHost
 
@@ -29,26 +26,10 @@ FOREIGN_NETWORK = "<network><name>{name}</name></network>"
 
 
 @pytest.fixture
-def conn(private_host: PrivateHost) -> Iterator[libvirt.virConnect]:
-    with connection(private_host) as opened:
-        yield opened
-
-
-@pytest.fixture
 def owner(private_host: PrivateHost, tmp_path: Path) -> Iterator[Stack]:
     """A stack with a network, a pool, a volume and a stopped domain."""
     with stack(tmp_path, private_host) as made:
-        tag = made.tag
-        made.specs |= {
-            "networks": {tag: network(subnet())},
-            "pools": {tag: {"path": str(tmp_path / "pool")}},
-            "volumes": {f"{tag}/disk.qcow2": {"capacity": "8MiB"}},
-            "domains": {
-                tag: idle_domain(
-                    disks={"vda": f"{tag}/disk.qcow2"}, interfaces={"lan": {"network": tag}}
-                )
-            },
-        }
+        made.specs |= owned(made)
         yield made
 
 

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import libvirt
-import pytest
 
-from tests.integration.support import Stack, connection, idle_domain, stack
+from tests.integration.support import Stack, idle_domain, stack
 from tests.privatehost import PrivateHost
 
 MARK = b"kvmplan was here"
-
-
-@pytest.fixture
-def conn(private_host: PrivateHost) -> Iterator[libvirt.virConnect]:
-    with connection(private_host) as opened:
-        yield opened
 
 
 class State:

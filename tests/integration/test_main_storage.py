@@ -13,7 +13,7 @@ import pytest
 from lxml import etree
 
 from kvmplan.kinds.pooltypes import POOL_TYPES
-from tests.integration.support import Stack, connection, document, idle_domain, stack, wait_until
+from tests.integration.support import Stack, document, idle_domain, stack, wait_until
 from tests.privatehost import PrivateHost
 from tests.unit.test_kinds_pools import WHOLE
 
@@ -26,12 +26,6 @@ def made(private_host: PrivateHost, tmp_path: Path) -> Iterator[Stack]:
     with stack(tmp_path, private_host) as it:
         it.specs["pools"] = {it.tag: {"path": str(tmp_path / "pool")}}
         yield it
-
-
-@pytest.fixture
-def conn(private_host: PrivateHost) -> Iterator[libvirt.virConnect]:
-    with connection(private_host) as opened:
-        yield opened
 
 
 def pool_capabilities(conn: libvirt.virConnect) -> dict[str, Any]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kvmplan.address import Address, Kind
+from kvmplan.cli.memory import Memory
 from kvmplan.inventory import Claim, Claims, GuestFacts, Hold, HostFacts, Inventory, Record, State
 from kvmplan.kinds.models import MODELS
-from kvmplan.plan.insync import InSync, is_plain, wanted_digest
+from kvmplan.plan.insync import SIZE, InSync, is_plain, wanted_digest
 from kvmplan.plan.options import PlanOptions
 from kvmplan.spec.desired import Lifecycle, Resource
 
@@ -113,6 +115,26 @@ def test_what_is_declared_counts() -> None:
     assert plain != wanted_digest(resource(vcpus={"current": 3}))
     assert plain != wanted_digest(resource(Lifecycle(unlisted="remove"), vcpus={"current": 2}))
     assert wanted_digest(replace(resource(), defaults=frozenset({("title",)}))) is None
+
+
+def test_a_plan_of_some_objects_does_not_forget_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = [bytes([number]) * SIZE for number in range(3)]
+    whole = Memory("uid", ["u"])
+    whole.in_sync.used.update(found[:2])
+    whole.keep()
+    for seen in ([], found[:1], found[:2]):
+        targeted = Memory("uid", ["u"])
+        targeted.in_sync.used.update(seen)
+        assert not targeted.in_sync.is_new
+        targeted.keep()
+        again = Memory("uid", ["u"]).in_sync
+        assert [again.knows(digest) for digest in found] == [True, True, False]
+    whole.in_sync.used.add(found[2])
+    whole.keep()
+    assert Memory("uid", ["u"]).in_sync.knows(found[2])
 
 
 def test_flags_that_judge_otherwise_are_not_plain() -> None:
