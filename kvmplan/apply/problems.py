@@ -151,9 +151,11 @@ def _tell(error: Exception) -> tuple[str, str, str | None]:
 
 
 def _known_remedy(error: HostError) -> str | None:
-    """What helps where libvirt itself cannot: a daemon killed inside a start leaves the bridge."""
+    """What helps where libvirt's own words do not."""
     if "creating bridge interface" in error.message and "File exists" in error.message:
         return "if nothing uses that bridge (a killed libvirtd leaves it), `ip link delete` it"
+    if "accurate CPU usage" in error.message:
+        return "qemu-img measures the CPU before it encrypts, and missed by chance: apply again"
     return None
 
 

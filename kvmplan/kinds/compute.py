@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from kvmplan.kinds.tuning import VCPU_PINNING, WHOLE_KIB
 from kvmplan.kinds.verbs import Verb
+from kvmplan.mapping.document import parse_to_read
 from kvmplan.mapping.markers import AtLeast, Group, Items, NotRunning, On, Pairs, Same, Xml
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.strategy import Situation, live, next_boot, when
@@ -62,10 +63,41 @@ VCPUS = On(
         next_boot("above the running maximum"),
     )
 )
+PINNING = (
+    "./devices/hostdev[@type='pci']",
+    "./devices/hostdev[@type='mdev']",
+    "./devices/interface[@type='hostdev']",
+    "./devices/disk[@type='nvme']",
+)
+"""What reaches into the guest's memory by itself (VFIO): all of it is pinned, and stays."""
+
+
+def _is_pinned(situation: Situation) -> bool:
+    if situation.document is None:
+        return False
+    root = parse_to_read(situation.document)
+    return any(root.find(path) is not None for path in PINNING)
+
+
+def _has_no_balloon(situation: Situation) -> bool:
+    if situation.document is None:
+        return False
+    balloon = parse_to_read(situation.document).find("./devices/memballoon")
+    return balloon is None or balloon.get("model") == "none"
+
+
 MEMORY = On(
     when(
         _within_maximum("memory"),
-        live(Verb.SET_MEMORY),
+        when(
+            _is_pinned,
+            next_boot("a device of the host pins the guest's memory"),
+            when(
+                _has_no_balloon,
+                next_boot("the running guest has no balloon"),
+                live(Verb.SET_MEMORY),
+            ),
+        ),
         next_boot("above the running maximum"),
     )
 )

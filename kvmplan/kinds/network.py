@@ -318,9 +318,11 @@ class Dns(Mapped):
     )
     """TXT records."""
     srv: Annotated[
-        dict[str, DnsSrv] | None, Items("./srv", key=("service",)), _section("dns-srv")
+        dict[str, DnsSrv] | None,
+        Items("./srv", key=("service", "protocol", "target", "domain"), joined=True),
+        _section("dns-srv"),
     ] = None
-    """SRV records."""
+    """SRV records, as many of a service as it has targets: ``ldap/tcp/web``."""
     hosts: Annotated[
         dict[str, DnsHost] | None, Items("./host", key=("ip",)), _section("dns-host")
     ] = None

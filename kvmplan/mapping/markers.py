@@ -97,6 +97,7 @@ class Items:
 
     Attributes:
         key: the item's field that is its key; with several, the first that is given.
+        joined: whether all of these fields are its key: ``ldap/tcp/web``.
         named: keys are names of the user's own; `Context.names` pairs them with the item's `key`.
         skeleton: the template of a new item; by default the bare element.
         companion: what some items need beside them.
@@ -105,6 +106,7 @@ class Items:
     path: str
     key: tuple[str, ...]
     named: bool = False
+    joined: bool = False
     skeleton: str | None = None
     companion: Companion | None = None
 

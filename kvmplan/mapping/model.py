@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, get_args
@@ -330,5 +330,15 @@ def _secret_paths(
 
 
 def key_of(place: Items, item: Mapping[str, Any]) -> str | None:
-    """An item's natural key: the first of the key fields that it gives."""
+    """An item's natural key: the first of the key fields that it gives, or all of them, joined."""
+    if place.joined:
+        return joined_key(item.get(name) for name in place.key)
     return next((str(item[name]) for name in place.key if item.get(name) is not None), None)
+
+
+def joined_key(values: Iterable[Any]) -> str | None:
+    """A key of several fields; those that are not given at its end leave no trace."""
+    given = list(values)
+    while given and given[-1] is None:
+        given.pop()
+    return "/".join("-" if value is None else str(value) for value in given) or None

@@ -25,6 +25,7 @@ class Situation:
         running: the running fields, with the same shape; None if nothing runs.
         desired: the wanted fields of the resource.
         facts: what the host offers; the kind's strategies know its type.
+        document: the running document, for what no field tells: who else uses the object.
     """
 
     path: tuple[str, ...]
@@ -34,6 +35,7 @@ class Situation:
     running: Mapping[str, Any] | None = None
     desired: Mapping[str, Any] = field(default_factory=dict)
     facts: Any = None
+    document: str | None = None
 
     def at(self, tree: Mapping[str, Any] | None, *path: str) -> Any:
         """The value at `path` in a tree of fields; None if it is not there."""

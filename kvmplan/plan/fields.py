@@ -84,14 +84,18 @@ def running_tree(intent: Intent) -> Tree | None:
     Followers are read too, declared or not: what is live depends on the running maximum. A guest in
     a managed save image counts as running: its next start goes on with that.
     """
-    record = intent.record
-    if record is None or intent.context is None:
-        return None
-    document = record.running if record.active else record.saved
-    if document is None:
+    document = _running_document(intent)
+    if document is None or intent.context is None:
         return None
     like = complete(intent.model, intent.tree, None)
     return read(intent.model, parse_to_read(document), intent.context, like)
+
+
+def _running_document(intent: Intent) -> str | None:
+    record = intent.record
+    if record is None:
+        return None
+    return record.running if record.active else record.saved
 
 
 def pending(intent: Intent, running: Tree | None) -> tuple[FieldChange, ...]:
@@ -112,7 +116,7 @@ def pending(intent: Intent, running: Tree | None) -> tuple[FieldChange, ...]:
             continue
         if not _is_declared(intent.tree, path) and not (after is None and _was_ours(intent, path)):
             continue
-        effect = _strategy_effect(intent, Situation(path, before, after, intent.live, running))
+        effect = _strategy_effect(intent, _situation(intent, path, before, after, running))
         sensitive = any(link.secret for link in links)
         found.append(
             FieldChange(
@@ -170,8 +174,7 @@ def _ignored(path: Path, ignored: Iterable[Path]) -> bool:
 def _effect(
     intent: Intent, path: Path, before: Any, after: Any, facts: Any, running: Tree | None
 ) -> Effect:
-    situation = Situation(path, before, after, intent.live or {}, running, intent.tree, facts)
-    effect = _strategy_effect(intent, situation)
+    effect = _strategy_effect(intent, _situation(intent, path, before, after, running, facts))
     if effect.noted:
         return effect
     place = chain(intent.model, path)[-1].place
@@ -181,6 +184,13 @@ def _effect(
     if record is not None and record.address.kind in RUNNING_KINDS and not record.active:
         return Effect(Impact.NEXT_BOOT)
     return effect
+
+
+def _situation(
+    intent: Intent, path: Path, before: Any, after: Any, running: Tree | None, facts: Any = None
+) -> Situation:
+    live, document = intent.live or {}, _running_document(intent)
+    return Situation(path, before, after, live, running, intent.tree, facts, document)
 
 
 def _strategy_effect(intent: Intent, situation: Situation) -> Effect:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from kvmplan.diagnostics import Diagnostics, Place
 from kvmplan.mapping.markers import Items
-from kvmplan.mapping.model import Binding, Mapped, bindings
+from kvmplan.mapping.model import Binding, Mapped, bindings, joined_key
 from kvmplan.spec import codes
 from kvmplan.spec.node import BROKEN, EXPRESSION_START, Entry, Mark, Node, entries, lift, plain
 from kvmplan.spec.validate import at, unknown_field, words
@@ -160,10 +160,12 @@ class Normaliser:
             key = _canonical(item, place.key[0])(name)
             injected = Entry(entry.mark, Node(name, entry.mark, None, full.dynamic))
             full = full._replace(value={place.key[0]: injected, **full.value})
+            key = _natural_key(place, item, full)
         if key is None and is_broken:
             return
         if key is None:
-            fields = " or ".join(f"'{field_name}'" for field_name in place.key)
+            wanted = place.key[:1] if place.joined else place.key
+            fields = " or ".join(f"'{field_name}'" for field_name in wanted)
             remedy = f"give it {fields}" + (", or write NAME: {…}" if place.named else "")
             self._error(codes.VALUE, f"{at(subject, path)} has no key", full.mark, remedy)
         elif key in made:
@@ -186,13 +188,16 @@ def _has_own_shorthand(model: type[Mapped]) -> bool:
 
 
 def _natural_key(place: Items, item: type[Mapped], node: Node) -> str | None:
-    """The first key field that an item gives, in its compared form."""
+    """The first key field that an item gives, or all of them, in their compared form."""
     assert isinstance(node.value, dict)
+    given: list[str | None] = []
     for name in place.key:
         entry = node.value.get(name)
-        if entry is not None and entry.node.value is not None and entry.node.tag is None:
-            return _canonical(item, name)(plain(entry.node))
-    return None
+        there = entry is not None and entry.node.value is not None and entry.node.tag is None
+        given.append(_canonical(item, name)(plain(entry.node)) if entry and there else None)
+    if place.joined:
+        return joined_key(given) if given[0] is not None else None
+    return next((value for value in given if value is not None), None)
 
 
 @cache

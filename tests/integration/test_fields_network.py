@@ -16,6 +16,14 @@ from tests.privatehost import PrivateHost
 IP, IP6 = "ips $net.1/24", "ips $net6:1/64"
 DHCP = f"{IP} dhcp"
 HOSTS, RANGES = f"{DHCP} hosts", f"{DHCP} ranges"
+SRV = {"service": "sip", "protocol": "tcp", "target": "one"}
+SRV_RECORDS = {
+    "service": SRV,
+    "protocol": {**SRV, "protocol": "udp"},
+    "target": {**SRV, "target": "two"},
+    "domain": {**SRV, "service": "xmpp", "domain": "b.example"},
+}
+"""Records by what makes each another one: several of a service live side by side."""
 SERVED = {"ips": {"$net.1/24": {"dhcp": {}}}}
 
 
@@ -96,22 +104,19 @@ GROUPS = (
         ),
         Edit("dns txt a value", "one", "two", "live", default=False),
         member("dns txt", "b", "dns txt * name", "live", {"name": "b", "value": "c"}),
-        Edit("dns srv ldap protocol", "tcp", "udp", "live", default=False),
-        Edit("dns srv ldap domain", "a.example", "b.example", "live"),
-        Edit("dns srv ldap target", "one", "two", "live", default=False),
-        Edit("dns srv ldap port", 389, 390, "live"),
-        Edit("dns srv ldap priority", 1, 2, "live"),
-        Edit("dns srv ldap weight", 3, 4, "live"),
-        member(
-            "dns srv",
-            "sip",
-            "dns srv * service",
-            "live",
-            {"service": "sip", "protocol": "tcp", "target": "one", "port": 5060},
+        Edit("dns srv ldap/tcp/one port", 389, 390, "live"),
+        Edit("dns srv ldap/tcp/one priority", 1, 2, "live"),
+        Edit("dns srv ldap/tcp/one weight", 3, 4, "live"),
+        *(
+            member("dns srv", "/".join(it.values()), f"dns srv * {field}", "live", it)
+            for field, it in SRV_RECORDS.items()
         ),
         Edit("dns hosts $net.20 names", ["a"], ["a", "b"], "live", default=False, released=False),
         member("dns hosts", "$net.21", "dns hosts * ip", "live", {"ip": "$net.21", "names": ["c"]}),
-        dns={"forwarders": {"a.example": {"domain": "a.example"}}},
+        dns={
+            "forwarders": {"a.example": {"domain": "a.example"}},
+            "srv": {"ldap/tcp/one": {**SRV, "service": "ldap"}},
+        },
         **SERVED,
     ),
     net(
