@@ -1,0 +1,189 @@
+"""Changes: a verdict on an object becomes its steps, its impact, and what is told of both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from kvmplan.address import Address, Kind
+from kvmplan.inventory import Inventory, Record
+from kvmplan.kinds.mark import applied_fields
+from kvmplan.kinds.verbs import Verb
+from kvmplan.mapping.document import digest
+from kvmplan.mapping.impact import Impact, worst
+from kvmplan.mapping.model import secret_paths
+from kvmplan.plan import steps
+from kvmplan.plan.change import Action, Change, FieldChange, Precondition, Reason
+from kvmplan.plan.judge import Verdict
+from kvmplan.plan.options import PlanOptions
+from kvmplan.plan.origin import is_seed
+from kvmplan.plan.outages import outage_notes, outage_steps
+from kvmplan.plan.readiness import wait_notes, waits_after
+from kvmplan.plan.references import wanted
+from kvmplan.plan.restarts import restart_notes
+from kvmplan.plan.steps import Draft
+from kvmplan.plan.users import Users, running_disk
+from kvmplan.spec.desired import Desired
+
+
+class Changes:
+    """Makes the changes of one plan."""
+
+    def __init__(
+        self,
+        desired: Desired,
+        inventories: Mapping[str, Inventory],
+        options: PlanOptions,
+        users: Mapping[str, Users],
+    ) -> None:
+        """`users`: who uses what, of every host that something changes on."""
+        self._desired, self._inventories = desired, inventories
+        self._options, self._users = options, users
+
+    def change(self, draft: Verdict) -> Change:
+        """What becomes of an object: its impact, its steps, and what is to be told of them."""
+        intent, address = draft.intent, draft.address
+        fields = draft.compared.changes
+        drafts = list(self._steps(draft))
+        # A pool that is formatted at its birth is more than created.
+        built = [step.impact for step in drafts if step.verb is Verb.BUILD]
+        drafts += waits_after(drafts, intent)
+        resource = self._desired.resources.get(address)
+        secrets = secret_paths(intent.model, intent.tree) if intent else ()
+        return Change(
+            address=address,
+            action=draft.action,
+            reason=draft.reason,
+            fields=fields,
+            impact=worst([self._impact(draft, fields), *built]),
+            before=intent.live if intent else None,
+            after=intent.tree if intent and draft.action is not Action.DELETE else None,
+            sensitive=secrets,
+            depends_on=wanted(resource) if resource and draft.action is not Action.DELETE else (),
+            steps=tuple(step.unnumbered() for step in drafts),
+            precondition=self._precondition(draft),
+            source=resource.place if resource else None,
+            notes=(*draft.compared.notes, *self._notes(draft), *wait_notes(drafts)),
+            pending=draft.pending,
+            previous=self._former(draft),
+        )
+
+    def _steps(self, draft: Verdict) -> Iterable[Draft]:
+        intent, address, record = draft.intent, draft.address, draft.record
+        match draft.action:
+            case Action.CREATE if intent is not None:
+                return steps.creation(intent)
+            case Action.DELETE if record is not None:
+                return self._deletion(draft, record)
+            case Action.REPLACE if intent is not None and record is not None:
+                gone = self._deletion(draft, record)
+                return [*gone, *steps.creation(intent)]
+            case Action.UPDATE if intent is not None:
+                disk = (
+                    running_disk(self._users[address.host], address)
+                    if address.kind is Kind.VOLUME
+                    else None
+                )
+                made = list(steps.update(intent, draft.compared.changes, disk))
+                defines = any(step.verb is Verb.DEFINE for step in made)
+                if self._former(draft) is not None:
+                    made.insert(0, steps.rename(intent))
+                marked = address.kind in (Kind.DOMAIN, Kind.NETWORK)
+                if draft.reason is Reason.ADOPT and marked and not defines:
+                    made.append(steps.mark_step(intent))
+                if address.kind is Kind.NETWORK:
+                    return [*made, *outage_steps(draft, self._users)]
+                return [*made, *steps.restart(intent)] if draft.restart else made
+            case _:
+                return []
+
+    def _deletion(self, draft: Verdict, record: Record) -> Iterable[Draft]:
+        if self._is_seed(draft):
+            return [Draft(Verb.DELETE_VOLUME, draft.address, impact=Impact.DELETE)]
+        keep = not self._options.allows_data_loss(draft.address)
+        deleted = draft.action is Action.DELETE
+        return steps.deletion(
+            draft.intent,
+            draft.address,
+            active=record.active,
+            keep_state=keep,
+            impact=self._impact(draft, ()) if deleted else Impact.DELETE,
+        )
+
+    def _is_seed(self, draft: Verdict) -> bool:
+        """Whether a volume was made here, and no guest ever writes to it."""
+        claim = self._inventories[draft.address.host].claim(draft.address)
+        return claim is not None and is_seed(claim.born)
+
+    def _impact(self, draft: Verdict, fields: Iterable[FieldChange]) -> Impact:
+        volume = draft.address.kind is Kind.VOLUME and not self._is_seed(draft)
+        match draft.action:
+            case Action.CREATE:
+                return Impact.CREATE
+            case Action.DELETE:
+                lost = volume or self._loses_state(draft)
+                return Impact.DATA_LOSS if lost else Impact.DELETE
+            case Action.REPLACE:
+                return (
+                    Impact.DATA_LOSS
+                    if (volume and draft.reason is not Reason.TORN) or self._loses_state(draft)
+                    else Impact.REPLACE
+                )
+            case _:
+                whole = [Impact.RESTART] if draft.restart else []
+                if draft.intent is not None and draft.intent.lost_guests:
+                    whole.append(Impact.LIVE)
+                whole += [Impact.NEXT_BOOT] if self._former(draft) is not None else []
+                return worst([*whole, *(field.impact for field in fields)])
+
+    def _former(self, draft: Verdict) -> Address | None:
+        """The address that a domain has until this plan renames it."""
+        former = self._inventories[draft.address.host].former.get(draft.address)
+        return former if draft.action is Action.UPDATE else None
+
+    def _loses_state(self, draft: Verdict) -> bool:
+        """Whether NVRAM or TPM state goes with a domain: only when its own word was given."""
+        return (
+            draft.address.kind is Kind.DOMAIN
+            and draft.record is not None
+            and self._options.allows_data_loss(draft.address)
+            and _has_state(draft.record)
+        )
+
+    def _notes(self, draft: Verdict) -> list[str]:
+        record, address = draft.record, draft.address
+        if draft.action is Action.UPDATE and draft.intent is not None:
+            return [*restart_notes(draft), *outage_notes(draft, self._users)]
+        if record is None or draft.action not in (Action.DELETE, Action.REPLACE):
+            return []
+        notes = []
+        if address.kind is Kind.DOMAIN:
+            if record.active:
+                notes.append(
+                    "the guest is asked to shut down, then powered off after its shutdown_timeout"
+                )
+            if self._loses_state(draft):
+                notes.append("its NVRAM and TPM state are removed")
+            elif _has_state(record):
+                notes.append(
+                    f"NVRAM and TPM state stay; --allow-data-loss {address.short} removes them"
+                )
+        if address.kind is Kind.POOL:
+            notes.append("its directory and files stay")
+        return notes
+
+    def _precondition(self, draft: Verdict) -> Precondition:
+        record, intent = draft.record, draft.intent
+        if record is None:
+            return Precondition(exists=False)
+        if draft.action is Action.NOOP:
+            return Precondition(True, record.key, record.active)
+        values = applied_fields(intent.model, intent.live) if intent and intent.live else {}
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+        return Precondition(True, record.key, record.active, digest(text))
+
+
+def _has_state(record: Record) -> bool:
+    """Whether a domain keeps bytes outside of its disks: UEFI variables, a TPM's state."""
+    words = ("<nvram", "<tpm", "firmware='efi'", 'firmware="efi"')
+    return any(word in record.document for word in words)
