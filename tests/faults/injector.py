@@ -49,10 +49,11 @@ class Fault:
     """What happens at which call.
 
     Attributes:
-        kind: ``none``; ``interrupt`` is Ctrl-C; ``kill-before`` and ``kill-after`` end this
-            process; ``fail-before`` and ``fail-after`` answer an error instead of the call, or once
-            it is done; ``daemon-before`` and ``daemon-during`` end libvirtd; ``freeze`` stops it;
-            ``ssh-before`` and ``ssh-during`` end all sessions of an ssh server.
+        kind: ``none``; ``interrupt`` is Ctrl-C, ``terminate`` SIGTERM, ``insist`` both;
+            ``kill-before`` and ``kill-after`` end this process; ``fail-before`` and ``fail-after``
+            answer an error instead of the call, or once it is done; ``daemon-before`` and
+            ``daemon-during`` end libvirtd; ``freeze`` stops it; ``ssh-before`` and ``ssh-during``
+            end all sessions of an ssh server.
         at: number of the call, from 1.
         reads: whether reading calls count, too.
         code: libvirt's error code, for ``fail-…``.
@@ -124,6 +125,12 @@ class Injector:
         match fault.kind:
             case "interrupt":
                 os.kill(os.getpid(), signal.SIGINT)
+            case "terminate":
+                os.kill(os.getpid(), signal.SIGTERM)
+            case "insist":
+                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(60)  # the process ends without this thread
             case "kill-before":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "kill-after":

@@ -84,6 +84,11 @@ def test_two_hosts_are_one_stack(
         skipped = made.plan("--on-unreachable", "skip")
         assert skipped.code == 0, str(skipped)
         assert "kvm1" in skipped.err
+        left = made.domains.pop(f"{tag}-two")
+        pruned = made.run("apply", "--auto-approve", "--prune", "--on-unreachable", "skip")
+        assert pruned.code == 7, str(pruned)
+        assert "nothing is pruned while a host does not answer" in pruned.err
+        made.domains[f"{tag}-two"] = left
         own_host.restart()
         assert own_host.uri == one_gone
         made.in_sync()

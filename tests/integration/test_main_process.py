@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from kvmplan.cli.locking import locked
 from kvmplan.cli.session import open_session
-from tests.integration.support import Stack, connection, idle_domain, stack
+from tests.integration.support import Stack, connection, idle_domain, kvmplan, stack
 from tests.privatehost import PrivateHost
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +93,10 @@ def test_whoever_is_locked_out_is_told_by_whom(private_host: PrivateHost, tmp_pa
         made.in_sync()
 
 
-def test_an_interrupted_apply_finishes_its_step(private_host: PrivateHost, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("word", "code"), [("interrupt", 130), ("terminate", 143)])
+def test_an_interrupted_apply_finishes_its_step(
+    private_host: PrivateHost, tmp_path: Path, word: str, code: int
+) -> None:
     with stack(tmp_path, private_host) as made, connection(private_host) as conn:
         many(made, tmp_path, 40)
         process = start(
@@ -99,16 +105,35 @@ def test_an_interrupted_apply_finishes_its_step(private_host: PrivateHost, tmp_p
             "--auto-approve",
             "--parallelism",
             "1",
-            program=("tests.faults.run", "interrupt", "30", "--"),
+            program=("tests.faults.run", word, "30", "--"),
         )
         out, err = process.communicate(timeout=60)
-        assert process.returncode == 130, out + err
+        assert process.returncode == code, out + err
         assert "Traceback" not in err
         assert "Apply incomplete!" in out
         assert not [
             s for s in conn.listAllSecrets() if made.uid in s.usageID() and "lock" in s.usageID()
         ]
         assert made.plan().code == 2
+        made.apply()
+        made.in_sync()
+
+
+def test_whoever_insists_ends_it_at_once(private_host: PrivateHost, tmp_path: Path) -> None:
+    with stack(tmp_path, private_host) as made:
+        many(made, tmp_path, 10)
+        program = ("tests.faults.run", "insist", "12", "--")
+        process = start(made, "apply", "--auto-approve", program=program)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode in (130, 143), out + err
+        assert "once more ends at once" in err
+        assert "Apply incomplete!" not in out
+        specs = ("--specs", made.path, "--connect", private_host.uri)
+        (lock,) = json.loads(kvmplan("lock", "--json", *specs).out)
+        assert made.apply(code=4).code == 4
+        held = json.loads(made.run("status", "--json").out)["locks"]
+        assert [it["id"] for it in held] == [lock["id"]]
+        assert kvmplan("force-unlock", lock["id"], *specs).code == 0
         made.apply()
         made.in_sync()
 
