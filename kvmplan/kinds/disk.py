@@ -12,6 +12,7 @@ from lxml.etree import _Element as Element
 from pydantic import Field
 
 from kvmplan.kinds.context import host_context
+from kvmplan.kinds.ports import NO_PORT, no_port_left
 from kvmplan.kinds.secretref import secret_reference
 from kvmplan.kinds.source import Source
 from kvmplan.kinds.tuning import DISK_LIMITS, DiskLimits
@@ -70,7 +71,11 @@ PLUG = On(
     added=when(
         plugged,
         next_boot("the running guest has it"),
-        when(is_hot, live(Verb.ATTACH), next_boot("its bus takes no disks while the guest runs")),
+        when(
+            is_hot,
+            when(no_port_left, next_boot(NO_PORT), live(Verb.ATTACH)),
+            next_boot("its bus takes no disks while the guest runs"),
+        ),
     ),
     removed=when(
         unplugged,
