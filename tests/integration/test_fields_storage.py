@@ -118,7 +118,7 @@ CANNOT_POOL = {
 CANNOT_VOLUME = {
     "permissions label": "libvirt keeps it for files with a security driver only",
     "encryption format": "there is one: luks",
-    "encryption secret": "libvirt forgets it; its document is valid in test_kinds_pools",
+    "encryption secret": "libvirt forgets it: tried in test_main_storage",
     "content": "no plan shows it: tried in test_main_images",
     "seed": "of the stack's own volumes alone: tried in test_main_cloud",
     **dict.fromkeys(
