@@ -278,13 +278,14 @@ def make_plan(session: Session, options: PlanOptions, *, brief: bool = False) ->
     """
     from kvmplan.cli.git import git_origin
     from kvmplan.cli.memory import Memory
+    from kvmplan.cli.patterns import check_patterns
     from kvmplan.host import start
     from kvmplan.kinds.skeletons import skeletons
     from kvmplan.plan.planner import Planner
 
     asked = start(lambda: options.origin or git_origin(session.path))
     inventories = read_hosts(session)
-    _check_patterns(session, options, inventories)
+    check_patterns(session.desired, options, inventories)
 
     def complete(host: str, inventory: Inventory, pools: frozenset[str]) -> Inventory:
         with translated(session, host):
@@ -345,57 +346,3 @@ def reading_goes_on() -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(usual)
-
-
-def _check_patterns(
-    session: Session, options: PlanOptions, inventories: Mapping[str, Inventory]
-) -> None:
-    """Every address flag must name something; those that allow harm must say the kind."""
-    from kvmplan.plan.options import ALL
-
-    flags = {
-        "--target": options.targets,
-        "--exclude": options.excludes,
-        "--replace": options.replace,
-        "--allow-data-loss": options.allow_data_loss,
-        "--allow-restart": tuple(p for p in options.allow_restart if p != ALL),
-    }
-    if not any(flags.values()):
-        return
-    known = set(session.desired.resources)
-    for host, inventory in inventories.items():
-        for short in inventory.claims.entries if inventory.claims else {}:
-            kind, _, name = short.partition(".")
-            known.add(Address(host, Kind(kind), name))
-    found = Diagnostics()
-    for flag, patterns in flags.items():
-        for pattern in patterns:
-            _check_pattern(flag, pattern, known, found)
-    if found.has_errors:
-        raise Failure(found)
-
-
-def _check_pattern(flag: str, pattern: str, known: set[Address], found: Diagnostics) -> None:
-    if flag in ("--allow-data-loss", "--allow-restart"):
-        kind = (
-            pattern.rpartition(":")[2].partition(".")[0]
-            if ":" in pattern.partition(".")[0]
-            else pattern.partition(".")[0]
-        )
-        if kind not in set(Kind):
-            found.error(
-                "KVP251",
-                f"{flag} {pattern}: the kind must be written out",
-                remedy="write it like 'volume.*'" if "loss" in flag else "write it like 'domain.*'",
-            )
-            return
-    if not any(address.matches(pattern) for address in known):
-        from difflib import get_close_matches
-
-        near = get_close_matches(pattern, [address.short for address in known], n=1)
-        remedy = (
-            f"did you mean '{near[0]}'?"
-            if near
-            else "addresses look like domain.web and volume.POOL/NAME"
-        )
-        found.error("KVP250", f"{flag} {pattern} matches nothing", remedy=remedy)
