@@ -34,7 +34,7 @@ MOST = 1000
 """Casts that are counted at once."""
 MOST_TEXTS = 256
 """In one document: what a stand-in's number has room for."""
-_FREE, _VALUES = "free", (str, int, float, bool, type(None))
+_VALUES = frozenset({str, int, float, bool, type(None)})
 
 
 class LookedInto(Exception):
@@ -107,32 +107,44 @@ def cast_of(model: type[Mapped], trees: Iterable[Tree], name: str, uuid: str) ->
 
 
 def _outline(model: type[Mapped], tree: Tree, texts: list[str]) -> Any:
-    known = bindings(model)
-    return tuple((name, _part(known[name], value, texts)) for name, value in tree.items())
+    known, parts = bindings(model), list[Any]()
+    for name, value in tree.items():
+        kind = type(value)
+        parts.append(name)
+        if kind is str:
+            if known[name].free and PLAIN.fullmatch(value):
+                texts.append(value)
+                value = None, name
+            elif isinstance(known[name].place, Overlay):
+                raise Unfit
+        elif kind in _VALUES:
+            # True equals 1, and is another value.
+            value = kind, value
+        elif kind is tuple and all(type(part) in _VALUES for part in value):
+            value = tuple((type(part), part) for part in value)
+        else:
+            value = _inner(known[name], value, texts)
+        parts.append(value)
+    return tuple(parts)
 
 
-def _part(binding: Binding, value: Any, texts: list[str]) -> Any:
-    if binding.free and type(value) is str and PLAIN.fullmatch(value):
-        texts.append(value)
-        return _FREE
-    if isinstance(value, _VALUES):
-        if isinstance(binding.place, Overlay) and value is not None:
-            raise Unfit
-        return type(value), value
-    if isinstance(value, tuple) and all(isinstance(part, _VALUES) for part in value):
-        return tuple((type(part), part) for part in value)
-    if binding.item is None or not isinstance(value, Mapping):
+def _inner(binding: Binding, value: Any, texts: list[str]) -> Any:
+    if not isinstance(value, Mapping):
         raise Unfit
+    if binding.item is None:
+        if not all(type(part) is str for part in value.values()):
+            raise Unfit
+        return tuple(value.items())
     if not isinstance(binding.place, Items):
         return _outline(binding.item, value, texts)
-    members = tuple((key, _member(binding.item, item, texts)) for key, item in value.items())
-    return (*members, _order(binding.place, value)) if binding.place.named else members
-
-
-def _member(model: type[Mapped], item: Any, texts: list[str]) -> Any:
-    if not isinstance(item, Mapping):
-        raise Unfit
-    return _outline(model, item, texts)
+    parts = list[Any]()
+    for key, item in value.items():
+        if not isinstance(item, Mapping):
+            raise Unfit
+        parts += (key, _outline(binding.item, item, texts))
+    if binding.place.named:
+        parts.append(_order(binding.place, value))
+    return tuple(parts)
 
 
 def _order(place: Items, members: Tree) -> tuple[str, ...]:

@@ -51,6 +51,7 @@ class Site:
         self._volumes: dict[str, VolumeFacts] = {}
         self._moved: set[str] = set()
         self._paths: dict[str, str] = {}
+        self._uuids: dict[Address, str] = {}
 
     @property
     def images(self) -> Images:
@@ -109,8 +110,12 @@ class Site:
         """The uuid that a new object gets; ``""`` for a volume, which has none."""
         if intent.address.kind is Kind.VOLUME:
             return ""
-        given = intent.tree.get("uuid")
-        return given or uuid_of(self.stack, self.inventory.facts.uuid, intent.address)
+        address = intent.address
+        known = intent.tree.get("uuid") or self._uuids.get(address)
+        if known is None:
+            known = uuid_of(self.stack, self.inventory.facts.uuid, address)
+            self._uuids[address] = known
+        return str(known)
 
     def base_capacity(self, name: str) -> str | None:
         """The capacity in bytes of a volume; None if there is none of that name."""

@@ -5,6 +5,7 @@ A template is looked up in the user's own ``templates/``, then in the ones that 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,8 @@ class Skeletons:
     def __init__(self, own: Path | None) -> None:
         self._own = own
         self.are_ours = own is None or not own.is_dir()
+        self._guard = threading.Lock()
+        """Several threads that want one template at a time have it compiled once."""
         self._environment: Environment | None = None
         self._made: dict[str, Template] = {}
 
@@ -85,9 +88,10 @@ class Skeletons:
 
     def _template(self, name: str) -> Template:
         if name not in self._made:
-            if self._environment is None:
-                self._environment = environment(self._own)
-            self._made[name] = self._environment.get_template(f"{name}.xml.j2")
+            with self._guard:
+                if self._environment is None:
+                    self._environment = environment(self._own)
+                self._made[name] = self._environment.get_template(f"{name}.xml.j2")
         return self._made[name]
 
 
