@@ -1,4 +1,4 @@
-"""The graph: in which order things happen. The one user of networkx.
+"""The graph: in which order things happen. The one user of networkx, where there is a cycle.
 
 Nodes are (address, part): what makes or changes an object goes forward, what removes it backward.
 Edges come from references: of the specs for what is made, of the live documents for what goes.
