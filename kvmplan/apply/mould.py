@@ -346,7 +346,8 @@ class Moulds:
             return
         try:
             _add(known, cast, document, _stage(cast, model, trees, look_up), make)
-        except (LookedInto, Unfit):
+        except Exception:
+            # Whatever goes wrong with stand-ins, the domain's own document is made and well.
             known.is_unfit = True
 
 

@@ -207,6 +207,17 @@ def read_snapshots(connection: Any) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def _read_known(handle: Any, address: Address, *, secure: bool) -> Record | None:
+    """The persistent document by a handle; None if that does not lead to this very name now."""
+    try:
+        record = read_domain(handle, address, DomainList({}, whole=False), secure=secure)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise
+        return None
+    return record if f"<name>{address.name}</name>" in record.document else None
+
+
 def record_domain(
     connection: Any, address: Address, known: Any = None, *, secure: bool, brief: bool = False
 ) -> Record | None:
@@ -222,12 +233,9 @@ def record_domain(
     assert address.kind is Kind.DOMAIN
     if brief:
         nothing_else = DomainList({}, whole=False)
-        if known is not None:
-            try:
-                return read_domain(known, address, nothing_else, secure=secure)
-            except libvirt.libvirtError as error:
-                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                    raise
+        record = _read_known(known, address, secure=secure) if known is not None else None
+        if record is not None:
+            return record
         handle = look_up(connection, address.name)
         return read_domain(handle, address, nothing_else, secure=secure) if handle else None
     domains = _asked(connection, {address.name})

@@ -14,7 +14,7 @@ import pytest
 from kvmplan.address import LOCAL, Address, Kind
 from kvmplan.apply.documents import new_document, new_text
 from kvmplan.apply.likeness import ATTEMPTS, Filling, Likenesses
-from kvmplan.apply.mould import WORTH_IT, LookedInto, StandIn
+from kvmplan.apply.mould import WORTH_IT, LookedInto, Moulds, Stage, StandIn, cast_of
 from kvmplan.apply.site import Site
 from kvmplan.inventory import Inventory, Record, State
 from kvmplan.kinds.models import MODELS
@@ -227,6 +227,19 @@ def test_a_stand_in_can_be_written() -> None:
     assert bool(one)
     assert one not in ("", None)
     assert json.dumps({"a": one}) == '{"a": "text"}'
+
+
+def test_what_goes_wrong_with_stand_ins_is_no_error() -> None:
+    domain: Any = MODELS[Kind.DOMAIN]
+    moulds, trees = Moulds(), ({"title": "one"},)
+    cast = cast_of(domain, trees, "web", STACK)
+
+    def break_(_: Stage) -> str:
+        raise ValueError
+
+    for _ in range(WORTH_IT):
+        moulds.learn(cast, "<domain/>", domain, trees, break_, lambda _: None)
+    assert moulds.filled(cast, lambda _: None) is None
 
 
 def filled(*texts: str, mould: str = "m") -> Filling:
