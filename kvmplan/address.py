@@ -43,6 +43,10 @@ class Address:
     kind: Kind
     name: str
 
+    def __hash__(self) -> int:
+        # Names tell nearly all addresses apart, and a text remembers its hash.
+        return hash(self.name)
+
     def __str__(self) -> str:
         return f"{self.host}:{self.kind}.{self.name}"
 

@@ -302,11 +302,12 @@ class Wanted:
     """What a reader is asked for beyond the names of everything.
 
     Attributes:
-        addresses: the declared domains and volumes (and what the stack has claimed is added).
+        addresses: the declared domains and volumes.
         secure: domains whose documents are needed with their secrets.
         stack_uid: whose claims and marks are ours.
         lenient: name this stack's claims that cannot be read, instead of raising an error.
         key: read the stack's key, for what cannot be read back.
+        claimed: read what the stack has claimed, too.
     """
 
     addresses: frozenset[Address]
@@ -314,3 +315,4 @@ class Wanted:
     stack_uid: str = ""
     lenient: bool = False
     key: bool = False
+    claimed: bool = True

@@ -5,13 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from lxml import etree
 from lxml.etree import _Element as Element
 
 from kvmplan.address import Kind
+from kvmplan.apply.likeness import Filling
+from kvmplan.apply.mould import Cast, Stage, Unfit, cast_of
 from kvmplan.apply.site import Site
+from kvmplan.kinds.context import HostContext
 from kvmplan.kinds.mark import (
     NAMESPACE,
     PREFIX,
@@ -22,6 +26,7 @@ from kvmplan.kinds.mark import (
     read_mark,
     write_mark,
 )
+from kvmplan.kinds.skeletons import Skeletons
 from kvmplan.mapping.document import digest, parse, serialise
 from kvmplan.mapping.lens import Edit, patch
 from kvmplan.mapping.markers import Foreign, Items, Pairs
@@ -40,17 +45,72 @@ def new_document(site: Site, intent: Intent, born: Mapping[str, Any] | None = No
         intent: what is wanted.
         born: the fields that it is made with, where steps to come make them what is wanted.
     """
-    address, tree = intent.address, intent.tree if born is None else born
-    uuid = site.uuid_for(intent)
+    tree = intent.tree if born is None else born
+    root = _born(site, intent, tree, site.uuid_for(intent), site.context(intent))
+    site.schemas.check(intent.address.kind, root)
+    return root
+
+
+def _born(
+    site: Site, intent: Intent, tree: Mapping[str, Any], uuid: str, context: HostContext
+) -> Element:
+    """The document of a new object, not validated."""
+    address = intent.address
     root = site.births.document(address, tree, site.inventory, uuid)
     if address.kind is Kind.VOLUME:
         _take_base_capacity(site, root, tree)
     edits: list[Edit] = [((name,), value) for name, value in tree.items()]
-    patch(intent.model, root, edits, site.context(intent), tree)
+    patch(intent.model, root, edits, context, tree)
     if address.kind in MARKED:
         write_mark(root, mark_of(site, intent, uuid))
-    site.schemas.check(address.kind, root)
     return root
+
+
+def new_text(site: Site, intent: Intent) -> tuple[str, Filling | None]:
+    """The document of a new object as text; from a mould, and what is in it, where there is one.
+
+    Raises what `new_document` raises.
+    """
+    trees = (intent.tree,) if intent.declared == intent.tree else (intent.tree, intent.declared)
+    cast = _cast(site, intent, trees)
+    if cast is None:
+        return serialise(new_document(site, intent)), None
+    filled = site.moulds.filled(cast, site.planned_volume)
+    if filled is not None:
+        return filled
+    text = serialise(new_document(site, intent))
+    make = partial(_of_stand_ins, site, intent)
+    site.moulds.learn(cast, text, intent.model, trees, make, site.planned_volume)
+    return text, None
+
+
+def _cast(site: Site, intent: Intent, trees: tuple[Mapping[str, Any], ...]) -> Cast | None:
+    """What a mould for a new object depends on; None if there is none.
+
+    What is made anew depends on what was there, and own templates may depend on anything.
+    """
+    if intent.address.kind is not Kind.DOMAIN or intent.record is not None:
+        return None
+    skeletons = site.births.skeleton
+    known = isinstance(skeletons, Skeletons) and skeletons.are_ours
+    if not known or any(
+        names and path[0] not in intent.tree for path, names in intent.names.items()
+    ):
+        return None
+    try:
+        return cast_of(intent.model, trees, intent.address.name, site.uuid_for(intent))
+    except Unfit:
+        return None
+
+
+def _of_stand_ins(site: Site, intent: Intent, stage: Stage) -> str:
+    """The document of a new domain with stand-ins for its free texts."""
+    address = replace(intent.address, name=stage.name)
+    tree, declared = stage.trees[0], stage.trees[-1]
+    resource = replace(intent.resource, address=address)
+    staged = replace(intent, resource=resource, tree=tree, declared=declared, names={})
+    context = replace(site.context(staged), volume=stage.volume, names={})
+    return serialise(_born(site, staged, tree, stage.uuid, context))
 
 
 def _take_base_capacity(site: Site, root: Element, tree: Mapping[str, Any]) -> None:

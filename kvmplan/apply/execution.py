@@ -181,7 +181,7 @@ class Execution:
             verify_gone(self._site, change)
             self._book.gone(change)
             return ()
-        verified = verify(self._site, change, task.wanted)
+        verified = verify(self._site, change, task.wanted, task.filling)
         self._book.done(change, task.wanted, verified.record, verified.restart)
         return (*task.notes, *verified.notes)
 

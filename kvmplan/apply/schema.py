@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -34,19 +35,21 @@ FILES = {
 NUMEROUS = (Kind.DOMAIN, Kind.VOLUME)
 """The kinds that come in large numbers; what is interchangeable in these is known."""
 
-_ALIKE = re.compile(
-    r"(<name>)[A-Za-z0-9_][A-Za-z0-9_.+-]*(?=</name>)"
-    r"|(<uuid>)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?=</uuid>)"
-    r"|(<title>)[A-Za-z0-9_ .:,-]+(?=</title>)"
-    r"|(<description>)[^<]+(?=</description>)"
-    r"|(<path>)/[A-Za-z0-9_./+-]+(?=</path>)"
-    r"|(<source file=\")/[A-Za-z0-9_./+-]+(?=\")"
-    r"|(<mac address=\")[0-9a-f][02468ace](?::[0-9a-f]{2}){5}(?=\")"
-    rf"|(<{PREFIX}:object )[^<]*(?=</{PREFIX}:object>)"
+_ALIKE = (
+    ("<name>", r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", "</name>"),
+    ("<uuid>", r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", "</uuid>"),
+    ("<title>", r"[A-Za-z0-9_ .:,-]+", "</title>"),
+    ("<description>", r"[^<]+", "</description>"),
+    ("<path>", r"/[A-Za-z0-9_./+-]+", "</path>"),
+    ('<source file="', r"/[A-Za-z0-9_./+-]+", '"'),
+    ('<mac address="', r"[0-9a-f][02468ace](?::[0-9a-f]{2}){5}", '"'),
+    (f"<{PREFIX}:object ", r"[^<]*", f"</{PREFIX}:object>"),
 )
-"""Values that the schemas take wherever they take another one of the same pattern."""
+"""Values that the schemas take wherever they take another one of the same pattern: what stands
+before one, its pattern, what stands behind it."""
 
-_ANY = "".join(rf"\{number}" for number in range(1, _ALIKE.groups + 1)) + "\0"
+_FIND = re.compile("|".join(f"({head}){value}(?={tail})" for head, value, tail in _ALIKE))
+_ANY = "".join(rf"\{number}" for number in range(1, _FIND.groups + 1)) + "\0"
 """What stands in the place of such a value: nothing that any document can hold."""
 
 _GUARD = threading.Lock()
@@ -108,7 +111,14 @@ def _load(file: Path) -> etree.RelaxNG | None:
 
 def _shape(document: Element) -> str:
     """A digest that is equal for documents that are both valid or both invalid."""
-    return digest(_ALIKE.sub(_ANY, serialise(document)))
+    return digest(_FIND.sub(_ANY, serialise(document)))
+
+
+def interchangeable(text: str) -> Iterator[tuple[str, str]]:
+    """The values in a new domain's document that no schema tells from others of their patterns."""
+    for match in _FIND.finditer(text):
+        head, pattern, _ = _ALIKE[(match.lastindex or 1) - 1]
+        yield match[0][len(head) :], pattern
 
 
 def _reason(schema: etree.RelaxNG) -> str:

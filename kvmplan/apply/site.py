@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lxml.etree import _Element as Element
 
 from kvmplan.address import Address, Kind
+from kvmplan.apply.likeness import Likenesses
+from kvmplan.apply.mould import Moulds
 from kvmplan.apply.port import Host
 from kvmplan.apply.schema import Schemas
 from kvmplan.apply.transfers import Transfers
@@ -28,6 +30,7 @@ class Site:
     Attributes:
         inventory: what the plan was made from.
         stack: the stack's uid.
+        schemas, moulds, likenesses: what is known of documents that were made in this run.
         transfers: where bytes on their way are reported to.
     """
 
@@ -43,10 +46,12 @@ class Site:
         self.host, self.inventory, self.births, self.stack = host, inventory, births, stack
         self.transfers = transfers if transfers is not None else Transfers()
         self._images = images
-        self.schemas = Schemas(inventory.facts.uri)
+        self.schemas, self.moulds = Schemas(inventory.facts.uri), Moulds()
+        self.likenesses = Likenesses()
         self._volumes: dict[str, VolumeFacts] = {}
         self._moved: set[str] = set()
         self._paths: dict[str, str] = {}
+        self._uuids: dict[Address, str] = {}
 
     @property
     def images(self) -> Images:
@@ -105,8 +110,12 @@ class Site:
         """The uuid that a new object gets; ``""`` for a volume, which has none."""
         if intent.address.kind is Kind.VOLUME:
             return ""
-        given = intent.tree.get("uuid")
-        return given or uuid_of(self.stack, self.inventory.facts.uuid, intent.address)
+        address = intent.address
+        known = intent.tree.get("uuid") or self._uuids.get(address)
+        if known is None:
+            known = uuid_of(self.stack, self.inventory.facts.uuid, address)
+            self._uuids[address] = known
+        return str(known)
 
     def base_capacity(self, name: str) -> str | None:
         """The capacity in bytes of a volume; None if there is none of that name."""

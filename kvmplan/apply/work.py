@@ -10,6 +10,7 @@ from typing import Any
 from kvmplan.address import Address, Kind
 from kvmplan.apply import documents
 from kvmplan.apply.contents import Content, fill, prepare
+from kvmplan.apply.likeness import Filling
 from kvmplan.apply.members import Member, locate, network_updates
 from kvmplan.apply.port import NotLive, TimedOut
 from kvmplan.apply.problems import Stale
@@ -44,6 +45,7 @@ class Task:
         has_agent: whether the guest that is restarted has an agent that must answer afterwards.
         content: what the new volume is filled with.
         needs_no_restart: whether what waited for the planned restart has reached the guest.
+        filling: what the mould was filled with that the new object's document came from.
     """
 
     change: Change
@@ -55,6 +57,7 @@ class Task:
     has_agent: bool = False
     content: Content | None = None
     needs_no_restart: bool = False
+    filling: Filling | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -187,8 +190,8 @@ class Worker:
 
     def _define(self, task: Task, step: Step) -> None:
         if task.creates:
-            root = documents.new_document(self._site, task.wanted)
-            self._perform(Verb.DEFINE, step.address, {"xml": serialise(root)})
+            xml, task.filling = documents.new_text(self._site, task.wanted)
+            self._perform(Verb.DEFINE, step.address, {"xml": xml})
             return
         record = self._fresh(task)
         if task.marks_later:

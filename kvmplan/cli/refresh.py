@@ -19,7 +19,8 @@ def refresh_pools(session: Session) -> None:
 
     for name, host in session.hosts.items():
         with translated(session, name):
-            inventory = host.inventory(Wanted(frozenset(), frozenset(), session.desired.stack.uid))
+            uid = session.desired.stack.uid
+            inventory = host.inventory(Wanted(frozenset(), stack_uid=uid, claimed=False))
             used = {
                 a.pool
                 for a in session.desired.resources

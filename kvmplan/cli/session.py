@@ -18,6 +18,7 @@ from kvmplan.diagnostics import Diagnostics, Failure, fail
 
 if TYPE_CHECKING:
     from kvmplan.cli.glance import Glance
+    from kvmplan.cli.memory import Memory
     from kvmplan.host.live import LibvirtHost
     from kvmplan.inventory import Inventory, Wanted
     from kvmplan.plan.change import Plan
@@ -306,18 +307,18 @@ def make_plan(session: Session, options: PlanOptions, *, brief: bool = False) ->
     _tell_hidden(session, planned)
     if memory is not None:
         memory.keep()
-        _remember(session, planned.plan)
+        _remember(session, planned.plan, memory)
     return planned
 
 
-def _remember(session: Session, plan: Plan) -> None:
-    """Keep what the specs come to, for a glance, if there was nothing to do and nothing to tell."""
+def _remember(session: Session, plan: Plan, memory: Memory) -> None:
+    """Keep what the specs come to, for a glance, if nothing was to be done or told."""
     if session.inputs is None or session.warnings or plan.acting or plan.diagnostics:
         return
     from kvmplan.cli.memory import remember
     from kvmplan.plan.insync import outline
 
-    found = outline(session.desired)
+    found = outline(session.desired, memory.in_sync.wanted)
     if found is not None:
         remember(session.inputs, found)
 

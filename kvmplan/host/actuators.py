@@ -24,7 +24,7 @@ from kvmplan.kinds.verbs import Scope, Verb
 __all__ = ["ACTUATORS", "perform"]
 
 
-def perform(connection: Any, verb: Verb, address: Address, arguments: Mapping[str, Any]) -> None:
+def perform(connection: Any, verb: Verb, address: Address, arguments: Mapping[str, Any]) -> Any:
     """Do one thing to one object, and wait until it is so.
 
     Args:
@@ -33,9 +33,12 @@ def perform(connection: Any, verb: Verb, address: Address, arguments: Mapping[st
         address: to what.
         arguments: the verb's arguments, as `Verb` lists them.
 
+    Returns:
+        The handle of a domain that was defined.
+
     Raises:
         HostError: it is not done, or it is unknown (`ConnectionLost`, `TimedOut`).
     """
     live = arguments.get("scope") in (Scope.LIVE, Scope.BOTH)
     with translating(f"{verb} {address.short}", live=live):
-        ACTUATORS[verb](Target(connection, address), **arguments)
+        return ACTUATORS[verb](Target(connection, address), **arguments)

@@ -18,8 +18,8 @@ refuses every redefinition of either: "bridge name 'virbr7' already in use"."""
 
 
 @verb(Verb.DEFINE)
-def define(target: Target, *, xml: str) -> None:
-    """Write the persistent definition."""
+def define(target: Target, *, xml: str) -> Any:
+    """Write the persistent definition; gives the handle of a domain."""
     connection = target.connection
     match target.address.kind:
         case Kind.NETWORK:
@@ -28,9 +28,10 @@ def define(target: Target, *, xml: str) -> None:
         case Kind.POOL:
             connection.storagePoolDefineXML(xml, 0)
         case Kind.DOMAIN:
-            connection.defineXML(xml)
+            return connection.defineXML(xml)
         case Kind.VOLUME:
             raise ValueError("a volume is created, not defined")
+    return None
 
 
 @verb(Verb.UNDEFINE)

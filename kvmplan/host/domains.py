@@ -207,17 +207,36 @@ def read_snapshots(connection: Any) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def _read_known(handle: Any, address: Address, *, secure: bool) -> Record | None:
+    """The persistent document by a handle; None if that does not lead to this very name now."""
+    try:
+        record = read_domain(handle, address, DomainList({}, whole=False), secure=secure)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise
+        return None
+    return record if f"<name>{address.name}</name>" in record.document else None
+
+
 def record_domain(
-    connection: Any, address: Address, *, secure: bool, brief: bool = False
+    connection: Any, address: Address, known: Any = None, *, secure: bool, brief: bool = False
 ) -> Record | None:
     """One domain, looked at now; None if there is none.
 
-    `brief` asks for its persistent document only, and leaves the rest at its defaults.
+    Args:
+        connection: where.
+        address: its own.
+        known: its handle, if it was defined right now.
+        secure: with its secrets.
+        brief: asks for its persistent document only, and leaves the rest at its defaults.
     """
     assert address.kind is Kind.DOMAIN
     if brief:
-        handle = look_up(connection, address.name)
         nothing_else = DomainList({}, whole=False)
+        record = _read_known(known, address, secure=secure) if known is not None else None
+        if record is not None:
+            return record
+        handle = look_up(connection, address.name)
         return read_domain(handle, address, nothing_else, secure=secure) if handle else None
     domains = _asked(connection, {address.name})
     handle = domains.handles.get(address.name)

@@ -256,7 +256,8 @@ def _owned(connection: Any, facts: HostFacts, wanted: Wanted) -> claims.Found:
 
 
 def _asked(host: str, wanted: Wanted, own: Claims | None) -> frozenset[Address]:
-    claimed = (parse_address(address, host) for address in (own.entries if own else ()))
+    entries = own.entries if own is not None and wanted.claimed else ()
+    claimed = (parse_address(address, host) for address in entries)
     return frozenset(a for a in wanted.addresses if a.host == host).union(claimed)
 
 

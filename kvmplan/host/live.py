@@ -35,6 +35,8 @@ class LibvirtHost:
         self._name, self._connections = name, connections
         self._jobs = Jobs()
         self._encoder = claim_store.Encoder()
+        self._defined: dict[Address, Any] = {}
+        """Handles of domains that were defined and not read since."""
 
     @property
     def name(self) -> str:
@@ -103,7 +105,8 @@ class LibvirtHost:
         match address.kind:
             case Kind.DOMAIN:
                 secure = secure and not self._connections.read_only
-                return record_domain(connection, address, secure=secure, brief=brief)
+                handle = self._defined.pop(address, None)
+                return record_domain(connection, address, handle, secure=secure, brief=brief)
             case Kind.VOLUME:
                 return record_volume(connection, address)
             case _:
@@ -146,10 +149,12 @@ class LibvirtHost:
 
     def perform(self, verb: Verb, address: Address, arguments: Mapping[str, Any]) -> None:
         """Do one thing, and wait until it is so."""
-        self._attended(
+        handle = self._attended(
             f"{verb} {address.short}",
             lambda: perform(self._connections.next(), verb, address, arguments),
         )
+        if handle is not None:
+            self._defined[address] = handle
 
     def attend(self, work: Callable[[], T], doing: str) -> T:
         """Do several things in one go, and do not wait for them longer than the host lives."""

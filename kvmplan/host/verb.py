@@ -17,7 +17,7 @@ from kvmplan.address import Address, Kind
 from kvmplan.host.errors import MISSING
 from kvmplan.kinds.verbs import Scope, Verb
 
-Actuator = Callable[..., None]
+Actuator = Callable[..., Any]
 
 ACTUATORS: dict[Verb, Actuator] = {}
 """Verb -> what carries it out."""

@@ -19,7 +19,7 @@ from kvmplan.kinds.tuning import DISK_LIMITS, DiskLimits
 from kvmplan.kinds.verbs import Verb
 from kvmplan.kinds.volume import Backing
 from kvmplan.mapping.codecs import TEXT
-from kvmplan.mapping.markers import Case, Group, On, Policy, Presence, Ref, Through, Xml
+from kvmplan.mapping.markers import Case, Free, Group, On, Policy, Presence, Ref, Through, Xml
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.strategy import Situation, live, next_boot, plugged, unplugged, when
 from kvmplan.mapping.types import HostPath, Name, Size, VolumeName
@@ -161,7 +161,11 @@ class Disk(Mapped):
     ] = None
     """What the guest sees. Born as ``disk``."""
     volume: Annotated[
-        VolumeName | None, Through(_read_volume, _write_volume, "./source"), SOURCE, Ref("volume")
+        VolumeName | None,
+        Through(_read_volume, _write_volume, "./source"),
+        SOURCE,
+        Ref("volume"),
+        Free(),
     ] = None
     """A volume: ``POOL/NAME``."""
     file: Annotated[
@@ -169,6 +173,7 @@ class Disk(Mapped):
         Case("./@type", ("file",), SOURCE_CLEARS),
         Xml("./source/@file", removes="./source"),
         SOURCE,
+        Free(),
     ] = None
     """A file on the host."""
     block: Annotated[

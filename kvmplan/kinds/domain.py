@@ -49,6 +49,7 @@ from kvmplan.mapping.markers import (
     Birth,
     Companion,
     Foreign,
+    Free,
     Group,
     Items,
     On,
@@ -116,13 +117,16 @@ class Domain(Mapped):
         Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"),
         Xml("./uuid"),
         BORN,
+        Free(),
     ] = None
     """Only where it must be a certain one."""
     title: Annotated[
-        str | None, Field(pattern=r"^[^\n]*$"), Xml("./title"), On(live(Verb.SET_TITLE))
+        str | None, Field(pattern=r"^[^\n]*$"), Xml("./title"), On(live(Verb.SET_TITLE)), Free()
     ] = None
     """A title, one line."""
-    description: Annotated[str | None, Xml("./description"), On(live(Verb.SET_DESCRIPTION))] = None
+    description: Annotated[
+        str | None, Xml("./description"), On(live(Verb.SET_DESCRIPTION)), Free()
+    ] = None
     """A description."""
     metadata: Annotated[ForeignXml | None, Foreign("./metadata"), On(live(Verb.SET_METADATA))] = (
         None

@@ -14,7 +14,7 @@ from kvmplan.kinds.bandwidth import Bandwidth
 from kvmplan.kinds.ports import NO_PORT, no_port_left
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.codecs import LOWER
-from kvmplan.mapping.markers import Case, Group, Is, NotRunning, On, Pairs, Policy, Ref, Xml
+from kvmplan.mapping.markers import Case, Free, Group, Is, NotRunning, On, Pairs, Policy, Ref, Xml
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.strategy import live, next_boot, plugged, unplugged, when
 from kvmplan.mapping.types import Ip, Mac
@@ -61,7 +61,7 @@ class Interface(Mapped):
 
     scalar: ClassVar[str] = "network"
     exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("network", "bridge", "direct", "user"),)
-    mac: Annotated[Mac | None, Xml("./mac/@address", codec=LOWER)] = None
+    mac: Annotated[Mac | None, Xml("./mac/@address", codec=LOWER), Free()] = None
     """Its MAC address. Derived from stack, host, domain and name when it is not given."""
     network: Annotated[
         str | None,

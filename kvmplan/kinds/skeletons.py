@@ -5,7 +5,8 @@ A template is looked up in the user's own ``templates/``, then in the ones that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from kvmplan.kinds.disk import bus_of_target
 from kvmplan.mapping.document import parse
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, Template
 
 PACKAGED = Path(__file__).parent.parent / "_templates"
 """Inside a wheel (hatch copies the top-level folder there)."""
@@ -54,26 +55,46 @@ class Values(dict[str, Any]):
         return self.get(name)
 
 
-def skeletons(own: Path | None = None) -> Callable[[str, Mapping[str, Any]], Element]:
-    """A function from a template's name (without ``.xml.j2``) and values to a new element.
+class Skeletons:
+    """Makes elements from templates, each compiled once.
 
-    It raises `TemplateError` for a template that is missing, fails or makes no XML.
+    Attributes:
+        are_ours: whether all of them ship with kvmplan: what they depend on is known then.
     """
-    made: dict[str, Any] = {}
 
-    def skeleton(name: str, values: Mapping[str, Any]) -> Element:
+    def __init__(self, own: Path | None) -> None:
+        self._own = own
+        self.are_ours = own is None or not own.is_dir()
+        self._guard = threading.Lock()
+        """Several threads that want one template at a time have it compiled once."""
+        self._environment: Environment | None = None
+        self._made: dict[str, Template] = {}
+
+    def __call__(self, name: str, values: Mapping[str, Any]) -> Element:
+        """A new element, from a template's name (without ``.xml.j2``) and the values it may use.
+
+        Raises:
+            TemplateError: the template is missing, fails or makes no XML.
+        """
         from jinja2 import TemplateError as JinjaError
 
         try:
-            if name not in made:
-                if not made:
-                    made[""] = environment(own)
-                made[name] = made[""].get_template(f"{name}.xml.j2")
-            text = made[name].render({**values, "item": Values(values)})
+            text = self._template(name).render({**values, "item": Values(values)})
             return parse(text.strip())
         except JinjaError as error:
             raise TemplateError(f"template {name}.xml.j2: {error}") from error
         except ValueError as error:
             raise TemplateError(f"template {name}.xml.j2 makes no XML: {error}") from error
 
-    return skeleton
+    def _template(self, name: str) -> Template:
+        if name not in self._made:
+            with self._guard:
+                if self._environment is None:
+                    self._environment = environment(self._own)
+                self._made[name] = self._environment.get_template(f"{name}.xml.j2")
+        return self._made[name]
+
+
+def skeletons(own: Path | None = None) -> Skeletons:
+    """Makes skeletons, with the user's ``templates/`` before ours."""
+    return Skeletons(own)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from kvmplan.address import Kind
@@ -21,6 +22,8 @@ def describe(kind: Kind, path: tuple[str, ...], value: object) -> str:
 
 
 def _text(model: type[Mapped], path: tuple[str, ...], value: Any) -> str:
+    if type(value) is str:
+        return value
     if value is None:
         return "(none)"
     if isinstance(value, SecretText):
@@ -37,6 +40,7 @@ def _text(model: type[Mapped], path: tuple[str, ...], value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+@lru_cache(4096)
 def _is_size(model: type[Mapped], path: tuple[str, ...]) -> bool:
     try:
         place = binding_at(model, path).place

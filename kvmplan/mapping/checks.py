@@ -12,6 +12,7 @@ from kvmplan.mapping.markers import (
     AtLeast,
     Case,
     Foreign,
+    Free,
     Group,
     Is,
     Items,
@@ -142,7 +143,12 @@ def _modifier_problems(
         yield f"two markers {kind}"
     if Secret in kinds and not isinstance(place, Xml | Through | Runtime | Policy):
         yield "Secret is for a text"
-    allowed: dict[type, tuple[type, ...]] = {Case: WRITTEN, Same: (Xml, Through), Ref: SCALAR}
+    allowed: dict[type, tuple[type, ...]] = {
+        Case: WRITTEN,
+        Same: (Xml, Through),
+        Ref: SCALAR,
+        Free: (Xml, Through),
+    }
     for marker, places in allowed.items():
         if marker in kinds and not isinstance(place, places):
             yield f"{marker.__name__} does not go with {type(place).__name__}"

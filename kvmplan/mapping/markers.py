@@ -207,6 +207,14 @@ class NotRunning:
 
 
 @dataclass(frozen=True, slots=True)
+class Free:
+    """Nothing else in the document depends on the text: it goes where it goes, as it is.
+
+    Documents of new objects that differ in such texts only are filled in, not made one by one.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Birth:
     """The birth default of a field that no skeleton holds."""
 

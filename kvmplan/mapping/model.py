@@ -22,6 +22,7 @@ from kvmplan.mapping.markers import (
     AtLeast,
     Birth,
     Case,
+    Free,
     Items,
     NotRunning,
     On,
@@ -68,6 +69,7 @@ class Binding:
     birth: Birth | None = None
     secret: bool = False
     compared_running: bool = True
+    free: bool = False
 
 
 class Mapped(BaseModel):
@@ -148,6 +150,7 @@ def _bind(model: type[Mapped], name: str) -> Binding:
         birth=marks.get(Birth),
         secret=Secret in marks,
         compared_running=NotRunning not in marks,
+        free=Free in marks,
     )
 
 

@@ -40,7 +40,7 @@ def arrange(
             after = (count,)
         last[node] = count
     return {
-        address: replace(change, steps=tuple(numbered.get(address, ())))
+        address: replace(change, steps=tuple(numbered.get(address, ()))) if change.steps else change
         for address, change in changes.items()
     }
 

@@ -8,7 +8,7 @@ kept here loses time, never anything else. What depends on secrets or on the tim
 from __future__ import annotations
 
 import marshal
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -43,6 +43,7 @@ class InSync:
         self._known = frozenset(known)
         self._version = version
         self._hosts: dict[str, bytes] = {}
+        self._wanted: dict[Address, tuple[Resource, bytes | None]] = {}
         self.used: set[bytes] = set()
 
     @property
@@ -52,6 +53,14 @@ class InSync:
         A plan that looks at some objects only, or at none, does not forget the others.
         """
         return not self.used <= self._known
+
+    def wanted(self, resource: Resource) -> bytes | None:
+        """`wanted_digest`, worked out once for each resource."""
+        known = self._wanted.get(resource.address)
+        if known is None or known[0] is not resource:
+            known = resource, wanted_digest(resource)
+            self._wanted[resource.address] = known
+        return known[1]
 
     def digest(self, wanted: bytes, record: Record, inventory: Inventory) -> bytes | None:
         """The digest of all that an object's verdict follows from; None where that is not kept.
@@ -177,14 +186,16 @@ class Outline:
         return memory.knows(memory.digest(self.wanted[address], record, inventory))
 
 
-def outline(desired: Desired) -> Outline | None:
+def outline(
+    desired: Desired, digest_of: Callable[[Resource], bytes | None] = wanted_digest
+) -> Outline | None:
     """The outline of specs; None where something in them cannot be known by a digest."""
     if not desired.closed or not desired.resources:
         return None
     wanted: dict[Address, bytes] = {}
     leans_on: set[Address] = set()
     for address, resource in sorted(desired.resources.items()):
-        digest = wanted_digest(resource)
+        digest = digest_of(resource)
         if digest is None:
             return None
         wanted[address] = digest

@@ -19,7 +19,7 @@ from kvmplan.plan.born import Births
 from kvmplan.plan.busy import PAUSING_JOBS
 from kvmplan.plan.change import Action, FieldChange, Pending, Reason, Released, Unlisted
 from kvmplan.plan.fields import NOTHING, Compared, compare, pending, running_tree, waits_for_guest
-from kvmplan.plan.insync import InSync, wanted_digest
+from kvmplan.plan.insync import InSync
 from kvmplan.plan.intent import CREATING, Intent, intend, is_claimed
 from kvmplan.plan.lineage import words as lineage_words
 from kvmplan.plan.members import released
@@ -154,7 +154,7 @@ class Judge:
         memory, record = self._in_sync, inventory.record(address)
         if memory is None or record is None:
             return self._weigh(address, inventory)
-        wanted = wanted_digest(self._desired.resources[address])
+        wanted = memory.wanted(self._desired.resources[address])
         digest = memory.digest(wanted, record, inventory) if wanted is not None else None
         if digest is None:
             return self._weigh(address, inventory)
@@ -170,8 +170,8 @@ class Judge:
     @property
     def _told(self) -> int:
         """How much there is to report so far."""
-        reports = (self.pending, self.unlisted, self.released)
-        return len(self._found) + sum(len(report) for report in reports)
+        reported = len(self.pending) + len(self.unlisted) + len(self.released)
+        return len(self._found) + reported
 
     def _weigh(self, address: Address, inventory: Inventory) -> Verdict:
         resource = self._desired.resources[address]

@@ -6,7 +6,7 @@ text (notes, arguments, messages) is searched for those same values.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -14,9 +14,13 @@ from kvmplan.mapping.secrecy import SENSITIVE, Scrubber, scrubber_of
 from kvmplan.plan.change import Action, Change, FieldChange, Path, Plan
 
 
-def is_sensitive(path: Path, paths: Iterable[Path]) -> bool:
+def is_sensitive(path: Path, paths: Collection[Path]) -> bool:
     """Whether `path` is one of the sensitive `paths` or lies below one."""
-    return any(path[: len(secret)] == secret for secret in paths)
+    return bool(paths) and any(path[: len(secret)] == secret for secret in paths)
+
+
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+"""Types of values that are no secrets by themselves and have no members: nearly all."""
 
 
 def is_secret(value: object) -> bool:
@@ -32,7 +36,7 @@ def children(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((str(index), member) for index, member in enumerate(value))
 
 
-def plain(value: Any, paths: Iterable[Path] = (), path: Path = ()) -> Any:
+def plain(value: Any, paths: Collection[Path] = (), path: Path = ()) -> Any:
     """`value` as JSON types, everything at a sensitive path replaced.
 
     Args:
@@ -53,7 +57,7 @@ def plain(value: Any, paths: Iterable[Path] = (), path: Path = ()) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def sensitive_map(value: Any, paths: Iterable[Path], path: Path = ()) -> Any:
+def sensitive_map(value: Any, paths: Collection[Path], path: Path = ()) -> Any:
     """Terraform's ``before_sensitive``: True where a value is sensitive, nested as the value is.
 
     Mappings keep only the keys that lead to something sensitive; lists keep their length.
@@ -97,6 +101,15 @@ def _secrets_in(value: Any, paths: tuple[Path, ...], path: Path = ()) -> Iterato
         yield from _secrets_in(member, paths, (*path, key))
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether there is no `SecretText` in a tree, told by the types of what is in it."""
+    if type(value) is dict:
+        return all(type(member) in _PLAIN or _is_plain(member) for member in value.values())
+    if type(value) in (list, tuple):
+        return all(type(member) in _PLAIN or _is_plain(member) for member in value)
+    return type(value) in _PLAIN
+
+
 def _field_secrets(fields: Iterable[FieldChange], paths: tuple[Path, ...]) -> Iterator[str]:
     for field in fields:
         here = (*paths, field.path) if field.sensitive else paths
@@ -113,7 +126,9 @@ def scrubber(plan: Plan) -> Scrubber:
             # Most of a big plan: its values are in no text, and the specs make no secret of them.
             continue
         paths = (*sensitive_paths(change), *by_address.get(change.address, ()))
-        found.update(_secrets_in(change.before, paths), _secrets_in(change.after, paths))
+        for tree in (change.before, change.after):
+            if paths or not _is_plain(tree):
+                found.update(_secrets_in(tree, paths))
         found.update(_field_secrets(change.fields, paths))
     for pending in plan.pending:
         found.update(_field_secrets(pending.fields, by_address.get(pending.address, ())))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from kvmplan.address import Kind
@@ -23,11 +24,16 @@ _LONGEST = 60
 _CONTEXT = 12
 
 
-def describe_field(kind: Kind, path: Path, value: object) -> str:
-    """`kvmplan.kinds.describe`, loaded when the first value is shown."""
+@cache
+def _words() -> Describe:
     from kvmplan.kinds import describe
 
-    return describe(kind, path, value)
+    return describe
+
+
+def describe_field(kind: Kind, path: Path, value: object) -> str:
+    """`kvmplan.kinds.describe`, loaded when the first value is shown."""
+    return _words()(kind, path, value)
 
 
 def shorten(text: str) -> str:
@@ -75,6 +81,8 @@ class Values:
         """Any value on one line; collections in YAML's flow style."""
         if value is not None and is_sensitive(path, self.sensitive):
             return SENSITIVE
+        if isinstance(value, (str, int)):
+            return shorten(self.scalar(path, value))
         if isinstance(value, Mapping):
             return self._mapping(path, value)
         members = [(key, self.text((*path, key), member)) for key, member in children(value)]
@@ -87,7 +95,8 @@ class Values:
 
         A member does not repeat its own key, and members that say nothing else are a list.
         """
-        said = {str(key): member for key, member in value.items() if member not in path[-1:]}
+        own = path[-1:]
+        said = {str(key): member for key, member in value.items() if member not in own}
         if said and all(_only_key(key, member) for key, member in said.items()):
             return f"[{', '.join(printable(key) for key in said)}]"
         texts = (f"{printable(key)}: {self.text((*path, key), said[key])}" for key in said)
@@ -121,7 +130,9 @@ class Values:
 
 def _only_key(key: str, member: Any) -> bool:
     """Whether a member of a collection says nothing but its own key."""
-    return isinstance(member, Mapping) and set(map(str, member.values())) == {key}
+    if isinstance(member, (str, int)) or not isinstance(member, Mapping):
+        return False
+    return set(map(str, member.values())) == {key}
 
 
 def text_change(before: str, after: str) -> tuple[str, str]:

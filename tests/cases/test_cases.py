@@ -12,14 +12,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kvmplan.address import LOCAL, Kind, parse_address
-from kvmplan.apply.documents import new_document, patched
+from kvmplan.apply.documents import new_document, new_text, patched
+from kvmplan.apply.mould import WORTH_IT
 from kvmplan.diagnostics import Diagnostics
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.document import parse, serialise
@@ -216,6 +217,22 @@ def check_laws(outcome: Outcome) -> None:
     assert json.loads(text)["summary"]["add"] == plan.count()[0]
     assert not any(secret in text for secret in SECRETS.values())
     check_order(plan)
+    check_moulds(outcome.planned, outcome.stage)
+
+
+def check_moulds(planned: Planned, stage: Stage | None) -> None:
+    """A new domain's twins of other names are the same from a mould as on the usual way."""
+    for change in planned.plan.changes:
+        intent = planned.intents.get(change.address)
+        new = intent is not None and change.action is Action.CREATE
+        if intent is None or not new or stage is None or change.address.kind is not Kind.DOMAIN:
+            continue
+        inventory = planned.inventories[change.address.host]
+        site = stage.site(inventory, planned.births, planned.plan.stack_uid)
+        for number in range(WORTH_IT + 2):
+            address = replace(change.address, name=f"{change.address.name}-{number}")
+            twin = replace(intent, resource=replace(intent.resource, address=address))
+            assert new_text(site, twin)[0] == serialise(new_document(site, twin))
 
 
 def check_order(plan: Plan) -> None:
