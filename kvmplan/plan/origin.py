@@ -7,6 +7,9 @@ import hmac
 from collections.abc import Mapping
 from typing import Any
 
+from kvmplan.address import Address, Kind
+from kvmplan.inventory import Record
+from kvmplan.mapping.document import parse_to_read
 from kvmplan.mapping.types import SecretText
 
 Tree = Mapping[str, Any]
@@ -24,6 +27,21 @@ def origin_of(tree: Tree) -> dict[str, Any]:
         "content": _digest(content) if isinstance(content, str) else None,
     }
     return {name: value for name, value in born.items() if value is not None}
+
+
+def wanted_born(address: Address, tree: Tree) -> dict[str, Any]:
+    """What a volume will be born from, as far as its spec says."""
+    return origin_of(tree) if address.kind is Kind.VOLUME else {}
+
+
+def found_born(record: Record, tree: Tree) -> dict[str, Any]:
+    """What a volume was born from: its format as it is found, the rest as the spec says."""
+    born = wanted_born(record.address, tree)
+    if record.address.kind is Kind.VOLUME:
+        node = parse_to_read(record.document).find("target/format")
+        if node is not None:
+            born["format"] = node.get("type")
+    return born
 
 
 def origin_facts(born: Tree | None, wanted: Tree, key: bytes = b"") -> dict[str, Any]:

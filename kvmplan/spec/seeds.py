@@ -14,7 +14,7 @@ from typing import Any
 
 from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics, Place
-from kvmplan.kinds.cloud_init import CloudInit
+from kvmplan.kinds.cloud_init import SEED_SUFFIX, TARGET, CloudInit
 from kvmplan.kinds.disk import Disk
 from kvmplan.kinds.domain import Domain
 from kvmplan.kinds.volume import Volume
@@ -22,13 +22,14 @@ from kvmplan.mapping.types import SecretText
 from kvmplan.spec import codes
 from kvmplan.spec.cloudconfig import Mistake, check_network, check_user_data
 from kvmplan.spec.desired import Lifecycle, Reference, Resource
+from kvmplan.spec.instances import image_disks
 from kvmplan.spec.places import nearest
 
-TARGET = "vdz"
-"""The seed's disk: behind all others, so that the guest's own keep their names at its birth. On
-virtio: kernels for the cloud have no driver for SATA, and would ignore it without a word."""
 NAMESPACE = uuid.UUID("0f6b1c52-4b6e-5a07-9f10-6b766d706c61")
 CONFIG = "#cloud-config\n"
+
+TELLING = {"on_change": ("replace",), "eject_after": ("done",)}
+"""Policies, and those of their values by which more than the seed itself is changed."""
 
 Plain = dict[str, str]
 """The files of a seed, by name."""
@@ -54,7 +55,7 @@ def write_seeds(resources: dict[Address, Resource], stack: str, report: Diagnost
         if not isinstance(model, Domain) or model.cloud_init is None:
             continue
         try:
-            volume = _volume(resource, model, model.cloud_init, stack, report)
+            volume = _volume(resource, model, model.cloud_init, stack, resources, report)
             if volume.address in resources:
                 summary = f"{volume.address.short} is declared, and is to hold its seed"
                 raise _Refused((), summary, "rename that one")
@@ -65,19 +66,35 @@ def write_seeds(resources: dict[Address, Resource], stack: str, report: Diagnost
             summary = f"{'.'.join(at)} of {address.short}: {error.summary}"
             place = nearest(resource.places, at)
             report.error(codes.SEED, summary, place, error.remedy, address)
+            bare = model.model_copy(update={"cloud_init": None})
+            resources[address] = replace(resource, model=bare)
+
+
+def _check_agent(domain: Domain, wanted: CloudInit) -> None:
+    if wanted.eject_after is not None and domain.agent is False:
+        why = "only the guest's agent tells when cloud-init has finished, and it has none"
+        raise _Refused(("eject_after",), why, "take `agent: false` out")
 
 
 def _volume(
-    resource: Resource, domain: Domain, wanted: CloudInit, stack: str, report: Diagnostics
+    resource: Resource,
+    domain: Domain,
+    wanted: CloudInit,
+    stack: str,
+    resources: Mapping[Address, Resource],
+    report: Diagnostics,
 ) -> Resource:
     address, place = resource.address, nearest(resource.places, ("cloud_init",))
-    name = f"{_pool(domain, wanted)}/{address.name}-seed.iso"
+    _check_agent(domain, wanted)
+    name = f"{_pool(domain, wanted)}/{address.name}{SEED_SUFFIX}"
     target = Address(address.host, Kind.VOLUME, name)
     files = _files(resource, wanted, stack, report)
     text = json.dumps(files, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     secret = any(_has_secret(getattr(wanted, field)) for field in FILES.values())
     seed = SecretText(text) if secret else text
-    ignored = (("seed",),) if wanted.on_change == "keep" else ()
+    told = (("seed",),) if wanted.on_change == "keep" else ()
+    begins = wanted.on_change == "replace"
+    images = image_disks(address, domain, resources) if begins else ()
     pool = Reference(("pool",), Address(address.host, Kind.POOL, target.pool), place)
     return Resource(
         address=target,
@@ -85,8 +102,9 @@ def _volume(
         defaults=frozenset(),
         place=place,
         places={(): place} if place is not None else {},
-        lifecycle=Lifecycle(resource.lifecycle.prevent_destroy, ignored),
-        depends_on=(),
+        lifecycle=Lifecycle(resource.lifecycle.prevent_destroy, told=told),
+        # An edited seed is noted once the disks are those of the new instance, not before.
+        depends_on=tuple(Reference(("disks",), image, place) for image in images),
         references=(pool,),
     )
 
@@ -111,8 +129,18 @@ def _with_disk(resource: Resource, domain: Domain, volume: Address) -> Resource:
     place = nearest(resource.places, ("cloud_init",))
     reference = Reference(("disks", TARGET, "volume"), volume, place)
     # What it said is in the volume now, and nobody shall look for it here.
-    model = domain.model_copy(update={"disks": disks, "cloud_init": None})
+    model = domain.model_copy(update={"disks": disks, "cloud_init": _policies(domain.cloud_init)})
     return replace(resource, model=model, references=(*resource.references, reference))
+
+
+def _policies(wanted: CloudInit | None) -> CloudInit | None:
+    """What the planner has to know of a seed beyond its volume, if there is anything."""
+    rest = {
+        name: getattr(wanted, name)
+        for name, values in TELLING.items()
+        if getattr(wanted, name) in values
+    }
+    return CloudInit.model_validate(rest) if rest else None
 
 
 # ------------------------------------------------------------------------------ the documents

@@ -86,7 +86,7 @@ def test_an_edit_keeps_the_instance_unless_it_shall_be_another(tmp_path: Path) -
     desired, _ = read(tmp_path, "      user_data: {hostname: a}\n      on_change: keep\n")
     assert desired is not None
     volume = desired.resources[parse_address("local:volume.vms/web-seed.iso")]
-    assert volume.lifecycle.ignore_changes == (("seed",),)
+    assert volume.lifecycle.told == (("seed",),)
 
 
 def test_meta_data_and_network_go_along(tmp_path: Path) -> None:
