@@ -29,6 +29,9 @@ Document = Annotated[
 TARGET = "vdz"
 """The seed's disk: behind all others, so that the guest's own keep their names at its birth. On
 virtio: kernels for the cloud have no driver for SATA, and would ignore it without a word."""
+INSTANCE = "instance-id"
+"""In the JSON of a seed, beside its files: the id that goes into its meta-data. Apart from them,
+since it follows from the other documents and from what an edit does: it is no edit itself."""
 SEED_SUFFIX = "-seed.iso"
 """What the names of seeds end with, behind their domains'."""
 

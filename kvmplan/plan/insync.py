@@ -101,10 +101,11 @@ def wanted_digest(resource: Resource) -> bytes | None:
     What becomes of a domain with policies of its seed depends on that and on what is noted of it.
     """
     from kvmplan.mapping.model import declared, has_secrets
+    from kvmplan.plan.seeding import has_policies
 
     if resource.defaults or has_secrets(resource.model):
         return None
-    if getattr(resource.model, "cloud_init", None) is not None:
+    if has_policies(resource.model):
         return None
     said = repr((resource.address, declared(resource.model), resource.lifecycle))
     return blake2b(said.encode(), digest_size=SIZE).digest()

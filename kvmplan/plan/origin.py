@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from kvmplan.address import Address, Kind
 from kvmplan.inventory import Record
+from kvmplan.kinds.cloud_init import INSTANCE
 from kvmplan.mapping.document import parse_to_read
 from kvmplan.mapping.types import SecretText
 
 Tree = Mapping[str, Any]
+
+_ID = re.compile(rf'^{{"{INSTANCE}":"[^"]*",')
+"""Where the id stands in a seed: first of its keys, which are sorted."""
 
 
 def origin_of(tree: Tree) -> dict[str, Any]:
@@ -75,6 +80,10 @@ def is_seed(born: Tree) -> bool:
 
 
 def sealed(seed: Any, key: bytes) -> str:
-    """A seed's digest under a key: it tells nobody without the key what the seed says."""
+    """A seed's digest under a key: it tells nobody without the key what the seed says.
+
+    The id of the instance does not count: it is another one as soon as `on_change` is.
+    """
     text = seed.reveal() if isinstance(seed, SecretText) else str(seed)
+    text = _ID.sub("{", text, count=1)
     return f"hmac-sha256:{hmac.new(key, text.encode(), hashlib.sha256).hexdigest()}"

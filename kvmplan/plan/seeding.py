@@ -6,7 +6,7 @@ the guest begin from nothing. What was unplugged is noted in the domain's claim,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from kvmplan.kinds.domain import Domain
 from kvmplan.mapping.document import parse_to_read
 from kvmplan.plan.origin import sealed
 from kvmplan.spec.instances import image_disks
+from kvmplan.spec.seedvolume import REPLACE
 
 if TYPE_CHECKING:
     from kvmplan.plan.intent import Intent
@@ -27,6 +28,14 @@ EJECTED = "ejected"
 RESEEDED = "reseeded"
 """There, too: libvirt's id of the running guest that had its seed plugged in when it was edited. It
 is for that guest's next boot, so this one's cloud-init says nothing of it."""
+
+
+def has_policies(model: Any) -> bool:
+    """Whether more than the seed itself follows from a domain's seeds."""
+    ignition = getattr(model, "ignition", None)
+    return getattr(model, "cloud_init", None) is not None or (
+        ignition is not None and ignition.on_change is not None
+    )
 
 
 def ejects(resource: Resource) -> bool:
@@ -123,13 +132,28 @@ def renewed(desired: Desired, inventories: Mapping[str, Inventory]) -> frozenset
     found: set[Address] = set()
     for address, resource in desired.resources.items():
         model = resource.model
-        wanted = model.cloud_init if isinstance(model, Domain) else None
-        if wanted is None or wanted.on_change != "replace" or address.host not in inventories:
+        if not isinstance(model, Domain) or address.host not in inventories:
             continue
-        inventory, seed = inventories[address.host], seed_of(resource)
-        claim = inventory.claim(seed)
-        noted = claim.born.get("seed") if claim is not None else None
-        if noted and inventory.key and noted != seal_of(resource, desired, inventory.key):
-            assert isinstance(model, Domain)
-            found |= {address, seed, *image_disks(address, model, desired.resources)}
+        for seed in _renewing(model, address):
+            if _is_edited(seed, desired, inventories[address.host]):
+                found |= {address, seed, *image_disks(address, model, desired.resources)}
     return frozenset(found)
+
+
+def _renewing(domain: Domain, address: Address) -> Iterator[Address]:
+    """The seeds of a domain whose edits make it begin from nothing."""
+    if domain.cloud_init is not None and domain.cloud_init.on_change == REPLACE:
+        disk = (domain.disks or {})[TARGET]
+        yield Address(address.host, Kind.VOLUME, str(disk.volume))
+    if domain.ignition is not None and domain.ignition.on_change == REPLACE:
+        yield Address(address.host, Kind.VOLUME, str(domain.ignition.volume))
+
+
+def _is_edited(seed: Address, desired: Desired, inventory: Inventory) -> bool:
+    """Whether a seed is to be another one than the guest was made with."""
+    claim = inventory.claim(seed)
+    noted = claim.born.get("seed") if claim is not None else None
+    if not noted or not inventory.key or seed not in desired.resources:
+        return False
+    volume: Any = desired.resources[seed].model
+    return bool(noted != sealed(volume.seed, inventory.key))

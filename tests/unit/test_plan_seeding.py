@@ -276,6 +276,14 @@ def _made_after(calls: Iterable[tuple[Verb, str, Any]], guest: str, disk: str) -
     return made in order and order[::-1].index((Verb.START, guest)) < order[::-1].index(made)
 
 
+def test_another_policy_is_no_edit(tmp_path: Path, host: FakeHost) -> None:
+    for policy in ("on_change: reseed", "on_change: replace", "on_change: keep", ""):
+        wanted = stack(tmp_path, "a", policy, vda=BASED)
+        if not policy.endswith("reseed"):
+            assert is_empty(planned(wanted, host))
+        settle(wanted, host)
+
+
 def test_a_first_seed_replaces_nothing(tmp_path: Path, host: FakeHost) -> None:
     settle(stack(tmp_path, "a", REPLACE, vda=BASED), host)
     del host.things[SEED]
