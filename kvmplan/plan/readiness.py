@@ -50,6 +50,8 @@ def _arguments(wanted: WaitFor | None) -> Iterator[dict[str, Any]]:
 
 def words(arguments: Mapping[str, Any]) -> str:
     """What is waited for: ``an address``, ``port 22``."""
+    if "target" in arguments:
+        return "cloud-init, for its seed"
     match arguments["what"]:
         case "address":
             return "an address"
