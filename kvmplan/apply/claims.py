@@ -128,11 +128,16 @@ class ClaimBook:
         self._settle()
 
     def _reseeded(self, change: Change) -> None:
-        """A seed was edited: the running guest that has it plugged in reads it at its next boot."""
-        found = reseeded(change.address, self._site.births.desired, self._site.inventory)
-        claim = self._entries.get(found[0].short) if found is not None else None
-        if claim is not None and found is not None:
-            self._put(replace(claim, born={**claim.born, RESEEDED: found[1]}))
+        """A seed was edited: its guest reads it at its next boot."""
+        site = self._site
+        claim = reseeded(
+            change.address,
+            lambda address: self._entries.get(address.short),
+            site.births.desired,
+            site.inventory,
+        )
+        if claim is not None and change.action is Action.UPDATE:
+            self._put(claim)
 
     def ejected(self, resource: Resource) -> None:
         """A domain's seed is about to be unplugged, as its guest is done with it.

@@ -6,7 +6,7 @@ the guest begin from nothing. What was unplugged is noted in the domain's claim,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -115,13 +115,26 @@ def running_id(document: str) -> str:
     return str(parse_to_read(document).get("id", ""))
 
 
-def reseeded(volume: Address, desired: Desired, inventory: Inventory) -> tuple[Address, str] | None:
-    """The running guest that has the seed plugged in which is edited: its address and its id."""
+def reseeded(
+    volume: Address, born: Callable[[Address], Claim | None], desired: Desired, inventory: Inventory
+) -> Claim | None:
+    """The claim of the guest whose seed was edited: nothing is done with the new one yet.
+
+    Args:
+        volume: the seed.
+        born: the claims, by address.
+        desired: says whose it is.
+        inventory: knows whether that guest runs, with the seed plugged in: its next boot reads it.
+    """
     domain = Address(volume.host, Kind.DOMAIN, volume.leaf.removesuffix(SEED_SUFFIX))
-    resource, record = desired.resources.get(domain), inventory.record(domain)
-    if resource is None or not ejects(resource) or record is None or record.running is None:
+    resource, claim = desired.resources.get(domain), born(domain)
+    if resource is None or claim is None or not ejects(resource) or seed_of(resource) != volume:
         return None
-    return (domain, running_id(record.running)) if seed_of(resource) == volume else None
+    record = inventory.record(domain)
+    rest = {name: value for name, value in claim.born.items() if name not in (EJECTED, RESEEDED)}
+    if record is not None and record.running is not None:
+        rest[RESEEDED] = running_id(record.running)
+    return replace(claim, born=rest)
 
 
 # ------------------------------------------------------------------------------ beginning anew

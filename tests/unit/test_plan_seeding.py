@@ -193,6 +193,17 @@ def test_a_kept_seed_is_told(tmp_path: Path, host: FakeHost) -> None:
     assert seed.notes == ("seed: not what it was born with, and kept",)
 
 
+def test_a_seed_that_is_kept_from_now_on_stays_where_it_is(tmp_path: Path, host: FakeHost) -> None:
+    settle(stack(tmp_path, "a"), host)
+    settle(stack(tmp_path, "b"), host)
+    assert has_seed(host) == (True, True)
+    kept = stack(tmp_path, "c", "on_change: keep, eject_after: done")
+    assert is_empty(planned(kept, host)), "its next boot has not read what it holds"
+    boot(host)
+    settle(kept, host)
+    assert has_seed(host) == (False, False)
+
+
 def replaced(plan: Planned) -> dict[str, Reason]:
     return {
         change.address.short: change.reason
