@@ -15,6 +15,7 @@ from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics
 from kvmplan.inventory import Hold, Inventory, Record, State
 from kvmplan.kinds.mark import applied_fields
+from kvmplan.mapping.complete import complete
 from kvmplan.plan.born import Births
 from kvmplan.plan.busy import PAUSING_JOBS
 from kvmplan.plan.change import Action, FieldChange, Pending, Reason, Released, Unlisted
@@ -27,7 +28,7 @@ from kvmplan.plan.moves import can_be_renamed
 from kvmplan.plan.options import PlanOptions, named
 from kvmplan.plan.references import found as live_references
 from kvmplan.plan.references import wanted
-from kvmplan.plan.seeding import is_due, plugged, renewed
+from kvmplan.plan.seeding import is_due, renewed
 from kvmplan.spec.desired import Desired
 
 UNSEEN = Compared((), ("its pool is not active: it is taken to be as it was",), ())
@@ -235,8 +236,10 @@ class Judge:
         return Verdict(address, action, Reason.NONE, intent, record, compared, ejects=due)
 
     def _begins_anew(self, intent: Intent, reason: Reason) -> Verdict:
-        """A new object takes its place; a new guest has its seed plugged in."""
-        self.intents[intent.address] = intent = plugged(intent)
+        """A new object takes its place, as one that nothing is live of; its seed is plugged in."""
+        whole = complete(intent.model, intent.declared, None)
+        intent = replace(intent, tree=whole, ejected=False)
+        self.intents[intent.address] = intent
         return Verdict(intent.address, Action.REPLACE, reason, intent, intent.record)
 
     @cached_property

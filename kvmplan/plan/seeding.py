@@ -76,14 +76,6 @@ def unplugged(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {**tree, "disks": disks}
 
 
-def plugged(intent: Intent) -> Intent:
-    """An intent for a new guest: it is given its seed again."""
-    if not intent.ejected:
-        return intent
-    disks = {**intent.tree["disks"], TARGET: intent.declared["disks"][TARGET]}
-    return replace(intent, tree={**intent.tree, "disks": disks}, ejected=False)
-
-
 def is_due(
     intent: Intent, running: Mapping[str, Any] | None, desired: Desired, inventory: Inventory
 ) -> bool:

@@ -154,11 +154,13 @@ def test_a_cut_ejection_is_finished(tmp_path: Path, host: FakeHost) -> None:
 
 
 def test_a_replaced_guest_is_given_its_seed_again(tmp_path: Path, host: FakeHost) -> None:
-    wanted = stack(tmp_path, "a")
+    wanted = stack(tmp_path, "a", more="vcpus: 2")
     settle(wanted, host)
     settle(wanted, host, PlanOptions(replace=("domain.web",)))
+    assert '<vcpu current="2">2</vcpu>' in host.things[WEB].document
     defined = [arguments["xml"] for verb, _, arguments in host.calls if verb is Verb.DEFINE]
     assert [DISK in xml for xml in defined] == [True]
+    assert has_seed(host) == (False, False)
     assert has_seed(host) == (False, False)
     settle(wanted, host, PlanOptions(replace=("volume.*seed.iso", "domain.web")))
     assert has_seed(host) == (False, False)
