@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.privatehost.guest import CACHE
+
 _SUMMARIES = "KVMPLAN_TEST_SUMMARIES"
 """The variable that tells workers where the session's summaries go."""
 _HELD = {"races": "converged", "fuzzing": "without a traceback", "laws": "held"}
@@ -20,10 +22,15 @@ Tally = Callable[[str, str, int], None]
 
 
 def pytest_configure() -> None:
-    """Make the directories of the session's summaries, journals and cache; workers inherit them."""
+    """Make the directories of the session's summaries, journals and cache; workers inherit them.
+
+    What the lab has built stays where it is, for all sessions.
+    """
     if _SUMMARIES not in os.environ:
         folder = Path(tempfile.mkdtemp(prefix="kvmplan-summaries-"))
         os.environ[_SUMMARIES] = str(folder)
+        usual = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        os.environ.setdefault(CACHE, str(Path(usual, "kvmplan-lab")))
         os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
         os.environ["XDG_STATE_HOME"] = str(folder / "state")
 

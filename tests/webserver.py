@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -113,12 +114,14 @@ def _answer(it: BaseHTTPRequestHandler, server: WebServer) -> None:
 
 
 @contextlib.contextmanager
-def web_server() -> Iterator[WebServer]:
-    """A server, until the end of the test."""
+def web_server(tls: ssl.SSLContext | None = None) -> Iterator[WebServer]:
+    """A server, until the end of the test; with `tls`, by https."""
     known = WebServer()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(known))
     server.daemon_threads = True
-    known.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    known.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=lambda: server.serve_forever(0.05), daemon=True)
     thread.start()
     try:

@@ -17,14 +17,14 @@ from typing import Any
 from kvmplan.address import Address, Kind, parse_address
 from kvmplan.apply.port import Host
 from kvmplan.apply.site import Site
-from kvmplan.inventory import RESTARTING, Claim, Claims, Inventory, Record, State
+from kvmplan.inventory import FORGOTTEN, RESTARTING, Claim, Claims, Inventory, Record, State
 from kvmplan.kinds.mark import applied_fields
 from kvmplan.kinds.verbs import Verb
-from kvmplan.mapping.document import parse
 from kvmplan.mapping.model import declared
 from kvmplan.plan.change import Action, Change, Plan, Reason, Step
 from kvmplan.plan.intent import CHANGING, CREATING, Intent
-from kvmplan.plan.origin import origin_of, sealed
+from kvmplan.plan.origin import found_born, is_seed, sealed, wanted_born
+from kvmplan.plan.seeding import EJECTED, RESEEDED, reseeded, seal_of
 from kvmplan.spec.desired import Resource
 
 DONE = "done"
@@ -121,10 +121,36 @@ class ClaimBook:
         if "seed" in intent.tree and any(step.verb is Verb.UPLOAD for step in change.steps):
             seal = sealed(intent.tree["seed"], self._host.claims_key(self._site.stack))
             owned = replace(owned, born={**owned.born, "seed": seal})
+            self._reseeded(change)
         self._put(replace(owned, waiting=self._since(intent.address, waiting)))
         if change.previous is not None:
             self._drop(change.previous)
         self._settle()
+
+    def _reseeded(self, change: Change) -> None:
+        """A seed was edited: its guest reads it at its next boot."""
+        site = self._site
+        claim = reseeded(
+            change.address,
+            lambda address: self._entries.get(address.short),
+            site.births.desired,
+            site.inventory,
+        )
+        if claim is not None and change.action is Action.UPDATE:
+            self._put(claim)
+
+    def ejected(self, resource: Resource) -> None:
+        """A domain's seed is about to be unplugged, as its guest is done with it.
+
+        Raises:
+            HostError: the host did not take it.
+        """
+        key = self._host.claims_key(self._site.stack)
+        claim = self._entries[resource.address.short]
+        rest = {name: value for name, value in claim.born.items() if name != RESEEDED}
+        seal = seal_of(resource, self._site.births.desired, key)
+        self._put(replace(claim, born={**rest, EJECTED: seal}))
+        self.flush()
 
     def _keep_both(self, change: Change) -> None:
         """A domain that will be renamed is claimed under both names until that is done."""
@@ -202,7 +228,11 @@ class ClaimBook:
     def never_made(self, change: Change) -> None:
         """A new object was not made: claims are again as they were, but for what was removed."""
         before = self._before.get(change.address.short)
-        if before is None or change.action is Action.REPLACE:
+        replaced = change.action is Action.REPLACE
+        if replaced and before is not None and is_seed(before.born):
+            # Whoever makes one of that name is nobody we know; what the last one said is known.
+            self._put(replace(before, phase=FORGOTTEN))
+        elif before is None or replaced:
             self._drop(change.address)
         else:
             self._put(before)
@@ -211,14 +241,12 @@ class ClaimBook:
 
     def _beginning(self, intent: Intent) -> Claim:
         key, protect = self._site.uuid_for(intent), intent.resource.lifecycle.prevent_destroy
-        return Claim(
-            intent.address.short,
-            key,
-            CREATING,
-            _wanted_born(intent.address, intent.tree),
-            None,
-            protect,
-        )
+        before = self._before.get(intent.address.short)
+        born = wanted_born(intent.address, intent.tree)
+        if before is not None and is_seed(before.born):
+            # What the guest was made with: until there is another seed, that is to be known.
+            born["seed"] = before.born["seed"]
+        return Claim(intent.address.short, key, CREATING, born, None, protect)
 
     def _begin_update(self, change: Change) -> None:
         """If it is cut, the next plan must not take what was done by then for another's work."""
@@ -230,7 +258,7 @@ class ClaimBook:
     def _owned(self, intent: Intent, record: Record, born: Mapping[str, Any] | None) -> Claim:
         unmarked = intent.address.kind in UNMARKED
         if born is None:
-            born = _found_born(record, intent.tree)
+            born = found_born(record, intent.tree)
         return Claim(
             address=intent.address.short,
             key=record.key,
@@ -354,7 +382,7 @@ def adopted(record: Record, claim: Claim | None, resource: Resource | None) -> C
     """
     same = claim is not None and claim.key == record.key
     tree = declared(resource.model) if resource is not None else {}
-    born = claim.born if claim is not None and same else _found_born(record, tree)
+    born = claim.born if claim is not None and same else found_born(record, tree)
     return Claim(
         record.address.short,
         record.key,
@@ -368,18 +396,3 @@ def adopted(record: Record, claim: Claim | None, resource: Resource | None) -> C
 
 def _nothing() -> None:
     """Writing needs no leave."""
-
-
-def _wanted_born(address: Address, tree: Mapping[str, Any]) -> dict[str, Any]:
-    """What a volume will be born from, as far as its spec says."""
-    return origin_of(tree) if address.kind is Kind.VOLUME else {}
-
-
-def _found_born(record: Record, tree: Mapping[str, Any]) -> dict[str, Any]:
-    """What a volume was born from: its format as it is found, the rest as the spec says."""
-    born = _wanted_born(record.address, tree)
-    if record.address.kind is Kind.VOLUME:
-        node = parse(record.document).find("target/format")
-        if node is not None:
-            born["format"] = node.get("type")
-    return born

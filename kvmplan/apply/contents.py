@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvmplan.address import Address, Kind
 from kvmplan.apply.port import HostError
-from kvmplan.apply.seedimage import seed_image
+from kvmplan.apply.seedimage import filled, seed_image
 from kvmplan.apply.site import Site
 from kvmplan.images.errors import UNFIT, UNREACHABLE, UNUSABLE, ImageError
 from kvmplan.kinds.pooltypes import pool_type
@@ -149,9 +149,9 @@ def _reseed(site: Site, task: Task, step: Step) -> None:
     """Write another seed over the one there is, all of it. Raises HostError."""
     record = task.fresh or site.host.record(step.address)
     size = int(parse_to_read(record.document).findtext("capacity") or 0) if record else 0
-    data = seed_image(task.wanted.tree["seed"])
+    data = filled(task.wanted.tree["seed"], size)
     if len(data) > size:
         arguments = {"bytes": len(data), "shrink": False}
         site.host.perform(Verb.RESIZE_VOLUME, step.address, arguments)
-    told = {"data": data.ljust(size, b"\0"), "told": lambda done: None}
+    told = {"data": data, "told": lambda done: None}
     site.host.perform(Verb.UPLOAD, step.address, told)

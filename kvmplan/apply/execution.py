@@ -10,7 +10,7 @@ from typing import TypeVar
 from kvmplan.address import Address, Kind
 from kvmplan.apply.claims import ClaimBook
 from kvmplan.apply.journal import Journal, secret_places
-from kvmplan.apply.port import ConnectionLost, ConsoleTail, HostError, Lock
+from kvmplan.apply.port import ConnectionLost, ConsoleTail, HostError, Lock, NotReady
 from kvmplan.apply.precondition import check
 from kvmplan.apply.problems import LockLost, Stale, not_restarted
 from kvmplan.apply.site import Site
@@ -140,11 +140,38 @@ class Execution:
             task.notes.append(NOT_NEEDED)
 
     def look_for(self, step: Step) -> None:
-        """Look whether a guest is what a step waits for. Raises NotReady, HostError."""
+        """Look whether a guest is what a step waits for; a seed is unplugged then.
+
+        Raises:
+            NotReady: it is not so yet.
+            HostError, LockLost: it is not done.
+        """
+        if step.verb is Verb.EJECT:
+            self._eject(step)
+            return
         arguments = dict(step.arguments)
         if arguments["what"] == "address":
             arguments["old"] = self._leases.get(step.address, ())
         self._site.host.perform(step.verb, step.address, arguments)
+
+    def _eject(self, step: Step) -> None:
+        """Unplug a seed if the guest is done with it: noted before it is done, lest it come back.
+
+        What is at work on the domain is waited for, too.
+        """
+        address, arguments = step.address, step.arguments
+        if jobs := self._site.host.jobs(address):
+            raise NotReady(f"{' and '.join(jobs)} is at work on it")
+        look = {"what": arguments["what"], "timeout": arguments["timeout"]}
+        self._site.host.perform(Verb.WAIT_FOR, address, look)
+        facts = self._site.volume(arguments["volume"])
+        if facts is None:
+            raise HostError("its seed's volume is gone")
+        self._check_lock()
+        self._book.ejected(self._intents[address].resource)
+        self._site.host.perform(
+            Verb.EJECT, address, {"target": arguments["target"], "path": facts.path}
+        )
 
     def console_tail(self, address: Address, lines: int) -> ConsoleTail:
         """The end of what a guest said. Raises HostError."""

@@ -1,4 +1,7 @@
-"""Seed images: the files of a cloud-init seed as an ISO 9660 file system, always the same bytes."""
+"""Seed images: what a guest's first boot reads, always the same bytes.
+
+Of cloud-init's files an ISO 9660 file system; Ignition's one file is the image itself.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,29 @@ import time
 from functools import cache
 from typing import Any
 
+from kvmplan.kinds.cloud_init import INSTANCE
 from kvmplan.mapping.types import SecretText
+from kvmplan.spec.ignition import FILE
+from kvmplan.spec.seedvolume import as_json
 
 LABEL = "CIDATA"
 """What cloud-init looks for, in either case:
 https://docs.cloud-init.io/en/latest/reference/datasources/nocloud.html"""
+BLANKS = 4096
+"""JSON ends with blanks up to a multiple of this, for the same reason as below."""
 GRAIN = 1 << 20
 """Images are filled up to whole MiB, so that an edited seed has room in the volume of the old."""
 
 
 def seed_image(seed: str | SecretText) -> bytes:
     """The image of a seed: its files by name, as JSON."""
-    files: dict[str, str] = json.loads(seed.reveal() if isinstance(seed, SecretText) else seed)
+    files = _files(seed)
+    if FILE in files:
+        data = files[FILE].encode()
+        return data.ljust(-(-len(data) // BLANKS) * BLANKS)
+    if INSTANCE in files:
+        meta = {INSTANCE: files.pop(INSTANCE), **json.loads(files["meta-data"])}
+        files["meta-data"] = as_json(meta)
     image = _writer()
     image.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=LABEL)
     for number, (name, text) in enumerate(sorted(files.items())):
@@ -36,6 +50,16 @@ def seed_image(seed: str | SecretText) -> bytes:
     image.close()
     made = out.getvalue()
     return made.ljust(-(-len(made) // GRAIN) * GRAIN, b"\0")
+
+
+def filled(seed: str | SecretText, size: int) -> bytes:
+    """The image of a seed, filled up to the size of a volume in bytes, if that is larger."""
+    return seed_image(seed).ljust(size, b" " if FILE in _files(seed) else b"\0")
+
+
+def _files(seed: str | SecretText) -> dict[str, str]:
+    files: dict[str, str] = json.loads(seed.reveal() if isinstance(seed, SecretText) else seed)
+    return files
 
 
 class _StoppedClock:

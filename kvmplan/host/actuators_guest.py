@@ -1,4 +1,7 @@
-"""The verb that waits for a guest: one look each, so that nobody is kept waiting by it."""
+"""The verb that waits for a guest, and the one that unplugs what it is done with.
+
+A wait is one look, so that nobody is kept waiting by it.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import libvirt
+from lxml import etree
 
 from kvmplan.apply.port import HostError, NotReady
+from kvmplan.host.actuators_device import detach
 from kvmplan.host.guests import CANNOT_ASK, addresses, agent_answers, has_agent, read_file
 from kvmplan.host.verb import Target, code_of, verb
-from kvmplan.kinds.verbs import Verb
+from kvmplan.kinds.verbs import Scope, Verb
 
 CONNECT_SECONDS = 2.0
 CLOUD_INIT_RESULT = "/run/cloud-init/result.json"
@@ -43,6 +48,20 @@ def wait_for(
                 raise NotReady("its agent has not answered")
         case "cloud-init":
             _cloud_init(domain)
+
+
+@verb(Verb.EJECT)
+def eject(guest: Target, /, *, target: str, path: str) -> None:
+    """Unplug a disk that holds a certain file; gone already is as good."""
+    domain = guest.find()
+    for document in (domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), domain.XMLDesc(0)):
+        found = f"devices/disk[target/@dev='{target}']/source"
+        sources: Any = etree.fromstring(document).xpath(found)
+        for source in sources:
+            if path not in (source.get("file"), source.get("dev")):
+                raise HostError(f"{target} holds something else than its seed, and is left alone")
+    xml, find = f"<disk><target dev='{target}'/></disk>", "./devices/disk/target"
+    detach(guest, xml=xml, scope=Scope.BOTH, find=find, key={"dev": target})
 
 
 def _address(target: Target, domain: Any, old: Sequence[Sequence[Any]]) -> None:

@@ -280,4 +280,6 @@ def _why(error: Exception) -> str:
 def _remedy(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError) and error.code in (401, 403):
         return "check the address; credentials for its server go into ~/.netrc"
+    if "CERTIFICATE" in str(getattr(error, "reason", error)):
+        return "a CA of your own is named to kvmplan by SSL_CERT_FILE, as a file of certificates"
     return "check the address and the network, then apply again"

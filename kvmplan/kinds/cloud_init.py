@@ -26,6 +26,15 @@ Document = Annotated[
 ]
 """A document of cloud-init's: its text, or what it says as a mapping; secrets may be in it."""
 
+TARGET = "vdz"
+"""The seed's disk: behind all others, so that the guest's own keep their names at its birth. On
+virtio: kernels for the cloud have no driver for SATA, and would ignore it without a word."""
+INSTANCE = "instance-id"
+"""In the JSON of a seed, beside its files: the id that goes into its meta-data. Apart from them,
+since it follows from the other documents and from what an edit does: it is no edit itself."""
+SEED_SUFFIX = "-seed.iso"
+"""What the names of seeds end with, behind their domains'."""
+
 
 class CloudInit(Mapped):
     """A NoCloud seed: a small volume of the stack's own, on a read-only disk of the guest."""
@@ -43,5 +52,9 @@ class CloudInit(Mapped):
     """Defaults that user_data stands over."""
     on_change: Annotated[Literal["reseed", "replace", "keep"] | None, Policy()] = None
     """What an edit does: ``reseed`` (by default) writes the seed anew, for the same instance;
-    ``replace`` makes it a new instance, which begins from nothing at its next boot, host keys too;
-    ``keep`` leaves the seed as it was born."""
+    ``replace`` makes the guest begin from nothing: the domain is replaced, and with it those of its
+    disks that the short way makes from an image, which needs its word; ``keep`` leaves the seed as
+    it was born, and the plan says so."""
+    eject_after: Annotated[Literal["done"] | None, Policy()] = None
+    """``done``: once cloud-init has finished, as the guest's agent tells, its disk is unplugged,
+    and stays so until the seed is edited. Waited for as long as `wait_for` says, else 5m."""

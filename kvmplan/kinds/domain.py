@@ -20,6 +20,7 @@ from kvmplan.kinds.devices import Graphics, Tpm
 from kvmplan.kinds.disk import Disk
 from kvmplan.kinds.firmware import Firmware, Kernel
 from kvmplan.kinds.hostdev import PLUG, Hostdev
+from kvmplan.kinds.ignition import Ignition
 from kvmplan.kinds.interface import Interface
 from kvmplan.kinds.peripherals import (
     Channel,
@@ -159,6 +160,8 @@ class Domain(Mapped):
     """bios or uefi."""
     kernel: Annotated[Kernel | None, Group("."), NEXT_BOOT] = None
     """Direct kernel boot."""
+    ignition: Annotated[Ignition | None, Group("."), NEXT_BOOT] = None
+    """What its Ignition is told at its first boot, by QEMU's firmware configuration."""
     boot: Annotated[
         tuple[Literal["hd", "network", "cdrom", "fd"], ...] | None,
         Field(strict=False, min_length=1),

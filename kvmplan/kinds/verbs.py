@@ -35,6 +35,9 @@ class Verb(StrEnum):
     """Domain: ``what`` (address, agent, tcp, cloud-init), ``port`` of tcp, ``timeout`` seconds: one
     look; `NotReady` if it is not so yet. ``old``: leases from before its start, which do not
     count."""
+    EJECT = "eject"
+    """Domain: ``target``, ``path``: unplug the disk there, now and for good, if it holds that file.
+    Its step waits until cloud-init has finished, and names the seed's volume."""
     RESUME = "resume"
     """Domain: resume what was paused."""
     SET_AUTOSTART = "set-autostart"

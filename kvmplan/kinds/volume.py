@@ -154,4 +154,5 @@ class Volume(Mapped):
     content: Annotated[OpenText | None, Runtime("content"), Secret(), BORN] = None
     """What it holds, as text (UTF-8). Its format is raw then."""
     seed: Annotated[OpenText | None, Runtime("seed"), Secret(), On(live(Verb.UPLOAD))] = None
-    """What cloud-init reads of it, its files by name, as JSON: made of a domain's `cloud_init`."""
+    """What a guest's first boot reads of it, its files by name, as JSON: made of a domain's
+    `cloud_init` or `ignition`."""

@@ -53,6 +53,8 @@ class Reason(StrEnum):
     REQUESTED = "replace-requested"
     DESTROY = "destroy-requested"
     TORN = "creation-was-cut"
+    RESEEDED = "seed-changed"
+    """The guest begins from nothing, as its `cloud_init` says of an edit."""
     HELD_BACK = "not-targeted"
     HELD = "held"
     """Left alone by everyone, because somebody asked for that on the host."""
@@ -111,8 +113,8 @@ class Step:
 
     @property
     def waits(self) -> bool:
-        """Whether it only waits for a guest: its change is done without it."""
-        return self.verb is Verb.WAIT_FOR
+        """Whether it waits for a guest: its change is done without it."""
+        return self.verb in (Verb.WAIT_FOR, Verb.EJECT)
 
 
 @dataclass(frozen=True, slots=True)

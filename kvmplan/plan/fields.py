@@ -66,6 +66,9 @@ def compare(intent: Intent, facts: Any, running: Tree | None) -> Compared:
         if effect.noted:
             notes.append(_birth_note(intent, path, before, after))
             continue
+        if _ignored(path, lifecycle.told):
+            notes.append(f"{'.'.join(path)}: not what it was born with, and kept")
+            continue
         changes.append(_change(intent, path, before, after, effect))
     return Compared(tuple(changes), tuple(notes), tuple(unlisted))
 

@@ -107,10 +107,14 @@ def wanted_digest(resource: Resource) -> bytes | None:
     """The digest of what is declared of an object; None where that holds more than it says.
 
     Secrets leave no trace of theirs anywhere, and ``!default`` takes its meaning from the host.
+    What becomes of a domain with policies of its seed depends on that and on what is noted of it.
     """
     from kvmplan.mapping.model import declared, has_secrets
+    from kvmplan.plan.seeding import has_policies
 
     if resource.defaults or has_secrets(resource.model):
+        return None
+    if has_policies(resource.model):
         return None
     said = repr((resource.address, declared(resource.model), resource.lifecycle))
     return blake2b(said.encode(), digest_size=SIZE).digest()

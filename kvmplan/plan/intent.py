@@ -24,6 +24,7 @@ from kvmplan.plan.born import Births
 from kvmplan.plan.chains import overlays, strays
 from kvmplan.plan.names import pair_names
 from kvmplan.plan.origin import origin_facts
+from kvmplan.plan.seeding import is_ejected, unplugged
 from kvmplan.spec.desired import Resource
 
 Tree = dict[str, Any]
@@ -49,6 +50,7 @@ class Intent:
         live: the same fields as they are in the persistent document; None if it does not exist.
         names: the user's names of NICs, by MAC.
         context: what reading and writing this object's document needs.
+        ejected: whether a domain's seed was unplugged as it was done: `tree` is without its disk.
     """
 
     resource: Resource
@@ -62,6 +64,7 @@ class Intent:
     ours: bool = False
     names: Names = field(default_factory=dict)
     context: HostContext | None = None
+    ejected: bool = False
 
     @property
     def address(self) -> Address:
@@ -180,11 +183,14 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
         context = replace(context, overlaid=mark.applied.get("xml"))
     ours = is_claimed(record, claim, inventory, mark, stack)
     wanted = tree
+    ejected = ours and is_ejected(resource, claim, births.desired, inventory)
+    if ejected:
+        wanted = unplugged(tree)
     if ours and claim is not None and claim.phase == CREATING:
-        wanted = {**birth_values(model), **tree}
+        wanted = {**birth_values(model), **wanted}
     elif _is_down(resource.address, record, claim) and ours:
         # A run was cut between its shutdown and its start.
-        wanted = {"state": "running", **tree}
+        wanted = {"state": "running", **wanted}
     like = complete(model, wanted, None)
     live = read(model, root, context, like)
     if model is MODELS[Kind.DOMAIN] and strays(live, tree):
@@ -203,6 +209,7 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
         ours=ours,
         names=names,
         context=context,
+        ejected=ejected,
     )
 
 

@@ -15,6 +15,7 @@ from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics
 from kvmplan.inventory import Hold, Inventory, Record, State
 from kvmplan.kinds.mark import applied_fields
+from kvmplan.mapping.complete import complete
 from kvmplan.plan.born import Births
 from kvmplan.plan.busy import PAUSING_JOBS
 from kvmplan.plan.change import Action, FieldChange, Pending, Reason, Released, Unlisted
@@ -27,6 +28,7 @@ from kvmplan.plan.moves import can_be_renamed
 from kvmplan.plan.options import PlanOptions, named
 from kvmplan.plan.references import found as live_references
 from kvmplan.plan.references import wanted
+from kvmplan.plan.seeding import is_due, renewed
 from kvmplan.spec.desired import Desired
 
 UNSEEN = Compared((), ("its pool is not active: it is taken to be as it was",), ())
@@ -56,6 +58,7 @@ class Verdict:
         compared: how it differs from what is wanted.
         restart: whether its guest goes down and up again in this run.
         pending: what is defined already and reaches the guest by that.
+        ejects: whether its running guest has a seed that it may be done with.
     """
 
     address: Address
@@ -66,6 +69,7 @@ class Verdict:
     compared: Compared = NOTHING
     restart: bool = False
     pending: tuple[FieldChange, ...] = ()
+    ejects: bool = False
 
     @property
     def is_in_sync(self) -> bool:
@@ -152,7 +156,7 @@ class Judge:
     def _judge(self, address: Address, inventory: Inventory) -> Verdict:
         """What happens to one; what was in sync in an earlier run and is as it was, still is."""
         memory, record = self._in_sync, inventory.record(address)
-        if memory is None or record is None:
+        if memory is None or record is None or address in self._renewed:
             return self._weigh(address, inventory)
         wanted = memory.wanted(self._desired.resources[address])
         digest = memory.digest(wanted, record, inventory) if wanted is not None else None
@@ -208,7 +212,9 @@ class Judge:
             return self._not_ours(intent, record, compared)
         self._note(intent, compared, running)
         if self._options.replaces(address):
-            return Verdict(address, Action.REPLACE, Reason.REQUESTED, intent, record)
+            return self._begins_anew(intent, Reason.REQUESTED)
+        if address in self._renewed:
+            return self._begins_anew(intent, Reason.RESEEDED)
         if intent.unfinished and address.kind is Kind.VOLUME:
             return Verdict(address, Action.REPLACE, Reason.TORN, intent, record)
         if changes and not self._state_is_safe(intent, record, compared):
@@ -225,8 +231,21 @@ class Judge:
         if intent.lost_guests:
             compared = replace(compared, notes=(*compared.notes, CUT_OFF))
             changes = True
-        action = Action.UPDATE if changes or previous is not None else Action.NOOP
-        return Verdict(address, action, Reason.NONE, intent, record, compared)
+        due = is_due(intent, running, self._desired, inventory)
+        action = Action.UPDATE if changes or due or previous is not None else Action.NOOP
+        return Verdict(address, action, Reason.NONE, intent, record, compared, ejects=due)
+
+    def _begins_anew(self, intent: Intent, reason: Reason) -> Verdict:
+        """A new object takes its place, as one that nothing is live of; its seed is plugged in."""
+        whole = complete(intent.model, intent.declared, None)
+        intent = replace(intent, tree=whole, ejected=False)
+        self.intents[intent.address] = intent
+        return Verdict(intent.address, Action.REPLACE, reason, intent, intent.record)
+
+    @cached_property
+    def _renewed(self) -> frozenset[Address]:
+        """What is replaced because a seed was edited."""
+        return renewed(self._desired, self._inventories)
 
     def _not_ours(self, intent: Intent, record: Record, compared: Compared) -> Verdict:
         address = intent.address

@@ -18,7 +18,7 @@ from kvmplan.plan.judge import Verdict
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.origin import is_seed
 from kvmplan.plan.outages import outage_notes, outage_steps
-from kvmplan.plan.readiness import wait_notes, waits_after
+from kvmplan.plan.readiness import ejection_notes, wait_notes, waits_after, with_ejection
 from kvmplan.plan.references import wanted
 from kvmplan.plan.restarts import restart_notes
 from kvmplan.plan.steps import Draft
@@ -48,6 +48,7 @@ class Changes:
         # A pool that is formatted at its birth is more than created.
         built = [step.impact for step in drafts if step.verb is Verb.BUILD]
         drafts += waits_after(drafts, intent)
+        drafts = with_ejection(drafts, intent, due=draft.ejects)
         resource = self._desired.resources.get(address)
         secrets = secret_paths(intent.model, intent.tree) if intent else ()
         return Change(
@@ -63,7 +64,12 @@ class Changes:
             steps=tuple(step.unnumbered() for step in drafts),
             precondition=self._precondition(draft),
             source=resource.place if resource else None,
-            notes=(*draft.compared.notes, *self._notes(draft), *wait_notes(drafts)),
+            notes=(
+                *draft.compared.notes,
+                *self._notes(draft),
+                *wait_notes(drafts),
+                *ejection_notes(drafts),
+            ),
             pending=draft.pending,
             previous=self._former(draft),
         )
@@ -133,6 +139,7 @@ class Changes:
                 whole = [Impact.RESTART] if draft.restart else []
                 if draft.intent is not None and draft.intent.lost_guests:
                     whole.append(Impact.LIVE)
+                whole += [Impact.LIVE] if draft.ejects else []
                 whole += [Impact.NEXT_BOOT] if self._former(draft) is not None else []
                 return worst([*whole, *(field.impact for field in fields)])
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from kvmplan.address import Address, Kind
+from kvmplan.inventory import Record
+from kvmplan.kinds.cloud_init import INSTANCE
+from kvmplan.mapping.document import parse_to_read
 from kvmplan.mapping.types import SecretText
 
 Tree = Mapping[str, Any]
+
+_ID = re.compile(rf'^{{"{INSTANCE}":"[^"]*",')
+"""Where the id stands in a seed: first of its keys, which are sorted."""
 
 
 def origin_of(tree: Tree) -> dict[str, Any]:
@@ -24,6 +32,21 @@ def origin_of(tree: Tree) -> dict[str, Any]:
         "content": _digest(content) if isinstance(content, str) else None,
     }
     return {name: value for name, value in born.items() if value is not None}
+
+
+def wanted_born(address: Address, tree: Tree) -> dict[str, Any]:
+    """What a volume will be born from, as far as its spec says."""
+    return origin_of(tree) if address.kind is Kind.VOLUME else {}
+
+
+def found_born(record: Record, tree: Tree) -> dict[str, Any]:
+    """What a volume was born from: its format as it is found, the rest as the spec says."""
+    born = wanted_born(record.address, tree)
+    if record.address.kind is Kind.VOLUME:
+        node = parse_to_read(record.document).find("target/format")
+        if node is not None:
+            born["format"] = node.get("type")
+    return born
 
 
 def origin_facts(born: Tree | None, wanted: Tree, key: bytes = b"") -> dict[str, Any]:
@@ -57,6 +80,10 @@ def is_seed(born: Tree) -> bool:
 
 
 def sealed(seed: Any, key: bytes) -> str:
-    """A seed's digest under a key: it tells nobody without the key what the seed says."""
+    """A seed's digest under a key: it tells nobody without the key what the seed says.
+
+    The id of the instance does not count: it is another one as soon as `on_change` is.
+    """
     text = seed.reveal() if isinstance(seed, SecretText) else str(seed)
+    text = _ID.sub("{", text, count=1)
     return f"hmac-sha256:{hmac.new(key, text.encode(), hashlib.sha256).hexdigest()}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvmplan.address import Address
 from kvmplan.inventory import State
+from kvmplan.kinds.cloud_init import TARGET
 from kvmplan.kinds.domain import Domain
 from kvmplan.kinds.verbs import Verb
 from kvmplan.kinds.waiting import READY_TIMEOUT, TcpWait, WaitFor
@@ -15,7 +16,8 @@ from kvmplan.mapping.impact import Impact
 from kvmplan.mapping.units import format_duration, parse_duration
 from kvmplan.plan.change import Action, Change, Plan, Reason, Step
 from kvmplan.plan.intent import Intent
-from kvmplan.plan.steps import Draft
+from kvmplan.plan.seeding import ejects, seed_of
+from kvmplan.plan.steps import Draft, mark_step
 
 if TYPE_CHECKING:
     from kvmplan.plan.planner import Planned
@@ -48,6 +50,8 @@ def _arguments(wanted: WaitFor | None) -> Iterator[dict[str, Any]]:
 
 def words(arguments: Mapping[str, Any]) -> str:
     """What is waited for: ``an address``, ``port 22``."""
+    if "target" in arguments:
+        return "cloud-init, for its seed"
     match arguments["what"]:
         case "address":
             return "an address"
@@ -56,6 +60,34 @@ def words(arguments: Mapping[str, Any]) -> str:
         case "tcp":
             return f"port {arguments['port']}"
     return "cloud-init"
+
+
+def with_ejection(made: list[Draft], intent: Intent | None, *, due: bool) -> list[Draft]:
+    """The steps of a domain's change, and the one behind them that unplugs its seed, if any."""
+    if intent is None or not ejects(intent.resource) or intent.ejected:
+        return made
+    starts = any(step.verb is Verb.START for step in made)
+    if not starts and not due:
+        return made
+    # The change itself is what is applied; the rest waits for the guest.
+    own = made or [mark_step(intent)]
+    wait = getattr(intent.resource.model, "wait_for", None)
+    timeout = getattr(wait, "cloud_init", None) or parse_duration(READY_TIMEOUT)
+    arguments = {
+        "what": "cloud-init",
+        "timeout": timeout,
+        "target": TARGET,
+        "volume": seed_of(intent.resource).name,
+    }
+    return [*own, Draft(Verb.EJECT, intent.address, (), arguments, Impact.NONE)]
+
+
+def ejection_notes(drafts: Iterable[Draft]) -> Iterator[str]:
+    """What a reviewer should know of a seed that is unplugged."""
+    for draft in drafts:
+        if draft.verb is Verb.EJECT:
+            limit = format_duration(draft.arguments["timeout"])
+            yield f"its seed, {TARGET}, is unplugged once cloud-init has finished (up to {limit})"
 
 
 def wait_notes(drafts: Iterable[Draft]) -> Iterator[str]:

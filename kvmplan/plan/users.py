@@ -115,13 +115,15 @@ def _note(users: Users, uses: Iterable[Use], volume_by_path: Mapping[str, str]) 
 
 
 def _others(root: Element, domain: str, running: bool) -> Iterator[Use]:
-    """What a domain uses beside disks: its NVRAM, kernel and loader, file systems on volumes."""
+    """What a domain uses beside disks: NVRAM, kernel, loader, firmware configuration, volumes."""
     for tag in ("nvram", "kernel", "initrd", "loader"):
         node = root.find(f"os/{tag}")
         source = node.find("source") if node is not None else None
         path = source.get("file") if source is not None else node.text if node is not None else None
         if path:
             yield path, None, DiskUse(domain, tag, running, False, True)
+    for entry in root.iterfind("sysinfo/entry[@file]"):
+        yield entry.get("file"), None, DiskUse(domain, "sysinfo", running, False, True)
     for source in root.iterfind("devices/filesystem/source[@volume]"):
         yield None, _volume_in(source), DiskUse(domain, "filesystem", running, False)
 

@@ -48,11 +48,13 @@ class Lifecycle:
     Attributes:
         ignore_changes: paths of fields (below the resource) whose differences are left alone.
         unlisted: ``keep`` or ``remove`` members of collections that were never ours.
+        told: paths whose differences are told and left alone, as those of birth are.
     """
 
     prevent_destroy: bool = False
     ignore_changes: tuple[tuple[str, ...], ...] = ()
     unlisted: str = "keep"
+    told: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ NEUTRAL_TAGS = {None, "!", f"{STANDARD}str", f"{STANDARD}map", f"{STANDARD}seq"}
 SECRET_SOURCES = ("env", "file", "command")
 LONG_TEXTS = frozenset(
     {"xml", "content", "user_data", "meta_data", "network_config", "vendor_data"}
+    | {"ignition", "config"}
 )
 """Fields whose text is never an expression; a mapping there is ``{template: FILE, vars: {…}}``."""
 REMEDIES = {

@@ -92,11 +92,11 @@ class Normaliser:
         except ValueError as error:
             self._error(codes.VALUE, f"{at(subject, path)}: {error}", node.mark)
             return node
-        return node if full is raw else _lift_over(full, node)
+        return node if full is raw else _lift_over(full, node, raw)
 
     def _field(self, node: Node, binding: Binding, subject: str, path: tuple[str, ...]) -> Node:
         if binding.item is None or (node.value is None) or node.tag in ("default", "secret"):
-            return node
+            return _secret_of(node, binding.item) if node.tag == "secret" else node
         if _is_unrendered(node):
             return node
         below = (*path, binding.name)
@@ -177,6 +177,14 @@ class Normaliser:
             made[key] = Entry(entry.mark, full)
 
 
+def _secret_of(node: Node, item: type[Mapped] | None) -> Node:
+    """A secret that stands for a mapping, as its one field that may be one."""
+    field = item.scalar if item is not None else None
+    if item is None or field is None or not bindings(item)[field].secret:
+        return node
+    return Node({field: Entry(node.mark, node)}, node.mark, None, True)
+
+
 def _is_unrendered(node: Node) -> bool:
     """Whether an expression stands here, in a profile that no domain uses."""
     return node.dynamic and isinstance(node.value, str) and EXPRESSION_START in node.value
@@ -218,15 +226,17 @@ def _canonical(model: type[BaseModel], name: str) -> Callable[[Any], str]:
     return canonical
 
 
-def _lift_over(value: Any, source: Node) -> Node:
-    """What a shorthand expanded to; what is still as written keeps its own place."""
+def _lift_over(value: Any, source: Node, whole: Any) -> Node:
+    """What a shorthand, as `whole`, expanded to; what is still as written keeps its own place."""
     if not isinstance(value, dict):
         return lift(value, source.mark, dynamic=source.dynamic)
     written = source.value if isinstance(source.value, dict) else {}
     made: dict[str, Entry] = {}
     for name, item in value.items():
         entry = written.get(name)
-        if entry is not None and (item is entry.node or plain(entry.node) == item):
+        if item is whole:
+            made[name] = Entry(source.mark, source)
+        elif entry is not None and (item is entry.node or plain(entry.node) == item):
             made[name] = entry
         else:
             mark = entry.mark if entry is not None else source.mark

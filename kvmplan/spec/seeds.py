@@ -8,37 +8,38 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
-from typing import Any
 
-from kvmplan.address import Address, Kind
+from kvmplan.address import Address
 from kvmplan.diagnostics import Diagnostics, Place
-from kvmplan.kinds.cloud_init import CloudInit
+from kvmplan.kinds.cloud_init import INSTANCE, SEED_SUFFIX, TARGET, CloudInit
 from kvmplan.kinds.disk import Disk
 from kvmplan.kinds.domain import Domain
-from kvmplan.kinds.volume import Volume
-from kvmplan.mapping.types import SecretText
 from kvmplan.spec import codes
 from kvmplan.spec.cloudconfig import Mistake, check_network, check_user_data
-from kvmplan.spec.desired import Lifecycle, Reference, Resource
+from kvmplan.spec.desired import Reference, Resource
 from kvmplan.spec.places import nearest
+from kvmplan.spec.seedvolume import (
+    REPLACE,
+    Refused,
+    as_json,
+    first_pool,
+    has_secret,
+    is_unread,
+    refuse,
+    revealed,
+    seed_volume,
+)
 
-TARGET = "vdz"
-"""The seed's disk: behind all others, so that the guest's own keep their names at its birth. On
-virtio: kernels for the cloud have no driver for SATA, and would ignore it without a word."""
 NAMESPACE = uuid.UUID("0f6b1c52-4b6e-5a07-9f10-6b766d706c61")
 CONFIG = "#cloud-config\n"
 
+TELLING = {"on_change": (REPLACE,), "eject_after": ("done",)}
+"""Policies, and those of their values by which more than the seed itself is changed."""
+
 Plain = dict[str, str]
 """The files of a seed, by name."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Refused(Exception):
-    path: tuple[str, ...]
-    summary: str
-    remedy: str
 
 
 def write_seeds(resources: dict[Address, Resource], stack: str, report: Diagnostics) -> None:
@@ -54,55 +55,51 @@ def write_seeds(resources: dict[Address, Resource], stack: str, report: Diagnost
         if not isinstance(model, Domain) or model.cloud_init is None:
             continue
         try:
-            volume = _volume(resource, model, model.cloud_init, stack, report)
-            if volume.address in resources:
-                summary = f"{volume.address.short} is declared, and is to hold its seed"
-                raise _Refused((), summary, "rename that one")
+            volume = _volume(resource, model, model.cloud_init, stack, resources, report)
             resources[volume.address] = volume
             resources[address] = _with_disk(resource, model, volume.address)
-        except _Refused as error:
-            at = ("cloud_init", *error.path)
-            summary = f"{'.'.join(at)} of {address.short}: {error.summary}"
-            place = nearest(resource.places, at)
-            report.error(codes.SEED, summary, place, error.remedy, address)
+        except Refused as error:
+            refuse(error, resource, "cloud_init", codes.SEED, report)
+            bare = model.model_copy(update={"cloud_init": None})
+            resources[address] = replace(resource, model=bare)
+
+
+def _check_agent(domain: Domain, wanted: CloudInit) -> None:
+    if wanted.eject_after is not None and domain.agent is False:
+        why = "only the guest's agent tells when cloud-init has finished, and it has none"
+        raise Refused(("eject_after",), why, "take `agent: false` out")
 
 
 def _volume(
-    resource: Resource, domain: Domain, wanted: CloudInit, stack: str, report: Diagnostics
+    resource: Resource,
+    domain: Domain,
+    wanted: CloudInit,
+    stack: str,
+    resources: Mapping[Address, Resource],
+    report: Diagnostics,
 ) -> Resource:
-    address, place = resource.address, nearest(resource.places, ("cloud_init",))
-    name = f"{_pool(domain, wanted)}/{address.name}-seed.iso"
-    target = Address(address.host, Kind.VOLUME, name)
-    files = _files(resource, wanted, stack, report)
-    text = json.dumps(files, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    secret = any(_has_secret(getattr(wanted, field)) for field in FILES.values())
-    seed = SecretText(text) if secret else text
-    ignored = (("seed",),) if wanted.on_change == "keep" else ()
-    pool = Reference(("pool",), Address(address.host, Kind.POOL, target.pool), place)
-    return Resource(
-        address=target,
-        model=Volume.model_validate({"seed": seed}),
-        defaults=frozenset(),
-        place=place,
-        places={(): place} if place is not None else {},
-        lifecycle=Lifecycle(resource.lifecycle.prevent_destroy, ignored),
-        depends_on=(),
-        references=(pool,),
+    _check_agent(domain, wanted)
+    return seed_volume(
+        resource,
+        "cloud_init",
+        f"{_pool(domain, wanted)}/{resource.address.name}{SEED_SUFFIX}",
+        _files(resource, wanted, stack, report),
+        secret=any(has_secret(getattr(wanted, field)) for field in FILES.values()),
+        on_change=wanted.on_change,
+        resources=resources,
     )
 
 
 def _pool(domain: Domain, wanted: CloudInit) -> str:
     if domain.disks is None:
         why = "its seed is one of the guest's `disks`, and the spec says nothing of them"
-        raise _Refused((), why, "write the disks that the guest shall have beside it")
+        raise Refused((), why, "write the disks that the guest shall have beside it")
     if TARGET in domain.disks:
-        raise _Refused((), f"the disk {TARGET} is taken, which its seed is on", "rename that disk")
-    if wanted.pool is not None:
-        return wanted.pool
-    for disk in domain.disks.values():
-        if disk.volume is not None:
-            return disk.volume.partition("/")[0]
-    raise _Refused((), "it does not say in which pool its seed is to be", "write pool: NAME")
+        raise Refused((), f"the disk {TARGET} is taken, which its seed is on", "rename that disk")
+    pool = wanted.pool or first_pool(domain)
+    if pool is not None:
+        return pool
+    raise Refused((), "it does not say in which pool its seed is to be", "write pool: NAME")
 
 
 def _with_disk(resource: Resource, domain: Domain, volume: Address) -> Resource:
@@ -111,8 +108,18 @@ def _with_disk(resource: Resource, domain: Domain, volume: Address) -> Resource:
     place = nearest(resource.places, ("cloud_init",))
     reference = Reference(("disks", TARGET, "volume"), volume, place)
     # What it said is in the volume now, and nobody shall look for it here.
-    model = domain.model_copy(update={"disks": disks, "cloud_init": None})
+    model = domain.model_copy(update={"disks": disks, "cloud_init": _policies(domain.cloud_init)})
     return replace(resource, model=model, references=(*resource.references, reference))
+
+
+def _policies(wanted: CloudInit | None) -> CloudInit | None:
+    """What the planner has to know of a seed beyond its volume, if there is anything."""
+    rest = {
+        name: getattr(wanted, name)
+        for name, values in TELLING.items()
+        if getattr(wanted, name) in values
+    }
+    return CloudInit.model_validate(rest) if rest else None
 
 
 # ------------------------------------------------------------------------------ the documents
@@ -130,7 +137,7 @@ def _files(resource: Resource, wanted: CloudInit, stack: str, report: Diagnostic
     files = {}
     for name, field in FILES.items():
         value = revealed(getattr(wanted, field))
-        if _is_unread(getattr(wanted, field)):
+        if is_unread(getattr(wanted, field)):
             continue
         if field in ("user_data", "vendor_data"):
             _report(check_user_data(value), resource, field, report)
@@ -138,9 +145,11 @@ def _files(resource: Resource, wanted: CloudInit, stack: str, report: Diagnostic
             _report(check_network(value), resource, field, report)
         if field != "meta_data" and value is not None:
             head = CONFIG if field != "network_config" else ""
-            files[name] = value if isinstance(value, str) else head + _as_text(value)
+            files[name] = value if isinstance(value, str) else head + as_json(value)
     files.setdefault("user-data", CONFIG)
-    files["meta-data"] = _meta_data(resource.address, wanted, stack, files)
+    files["meta-data"] = _meta_data(resource.address, wanted)
+    if INSTANCE not in files["meta-data"]:
+        files[INSTANCE] = _instance(resource.address, wanted, stack, files)
     return files
 
 
@@ -153,44 +162,20 @@ def _report(mistakes: list[Mistake], resource: Resource, field: str, report: Dia
         add(codes.SEED, summary, place, mistake.remedy, resource.address)
 
 
-def _meta_data(address: Address, wanted: CloudInit, stack: str, files: Plain) -> str:
+def _meta_data(address: Address, wanted: CloudInit) -> str:
     value = revealed(wanted.meta_data)
-    if isinstance(value, str) and not _is_unread(wanted.meta_data):
-        if "instance-id" not in value:
+    if isinstance(value, str) and not is_unread(wanted.meta_data):
+        if INSTANCE not in value:
             why = "it names no instance-id, without which cloud-init cannot tell guests apart"
-            raise _Refused(("meta_data",), why, "add one, or write a mapping: one is given there")
+            raise Refused(("meta_data",), why, "add one, or write a mapping: one is given there")
         return value
+    given = value if isinstance(value, Mapping) else {}
+    return as_json({"local-hostname": address.name, **given})
+
+
+def _instance(address: Address, wanted: CloudInit, stack: str, files: Plain) -> str:
+    """The id of the instance that a guest is: another one for other documents, if that is asked."""
     given = f"{stack}/{address}"
-    if wanted.on_change == "replace":
-        rest = json.dumps([sorted(files.items()), value], sort_keys=True, default=list)
-        given += f"/{sha256(rest.encode()).hexdigest()}"
-    identity = str(uuid.uuid5(NAMESPACE, given))
-    defaults = {"instance-id": identity, "local-hostname": address.name}
-    return _as_text({**defaults, **(value if isinstance(value, Mapping) else {})})
-
-
-def _is_unread(value: Any) -> bool:
-    """Whether a whole document is a secret that this run does not read."""
-    return isinstance(value, SecretText) and not value.reveal()
-
-
-def _as_text(value: Any) -> str:
-    """A mapping as JSON, which is YAML: every text is quoted, so that none is taken for another."""
-    return json.dumps(value, ensure_ascii=False, indent=2, default=list) + "\n"
-
-
-def revealed(value: Any) -> Any:
-    """A document with the secrets in it in clear."""
-    if isinstance(value, SecretText):
-        return value.reveal()
-    if isinstance(value, Mapping):
-        return {key: revealed(inner) for key, inner in value.items()}
-    return [revealed(inner) for inner in value] if isinstance(value, tuple | list) else value
-
-
-def _has_secret(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(_has_secret(inner) for inner in value.values())
-    if isinstance(value, tuple | list):
-        return any(_has_secret(inner) for inner in value)
-    return isinstance(value, SecretText)
+    if wanted.on_change == REPLACE:
+        given += f"/{sha256(json.dumps(sorted(files.items())).encode()).hexdigest()}"
+    return str(uuid.uuid5(NAMESPACE, given))

@@ -89,8 +89,17 @@ def _volume(
     if "size" in fields:
         given["capacity"] = fields["size"]
     given["format"] = fields.get("format") or Entry(entry.mark, Node(suffix, entry.mark))
-    name = f"{pool.value}/{address.name}-{target}.{suffix}"
+    name = f"{pool.value}/{_stem(address.name, target)}{suffix}"
     return ShortVolume(name, Entry(entry.mark, Node(given, entry.mark, None, True)))
+
+
+def _stem(domain: str, target: str) -> str:
+    return f"{domain}-{target}."
+
+
+def stands_for(domain: str, target: str, volume: str) -> bool:
+    """Whether a volume, ``POOL/NAME``, has the name of the one that a short disk makes."""
+    return volume.partition("/")[2].startswith(_stem(domain, target))
 
 
 def _problems(fields: dict[str, Entry]) -> Iterator[tuple[str, Entry | None, str]]:

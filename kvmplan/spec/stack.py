@@ -12,6 +12,7 @@ from kvmplan.spec.budget import begin_run
 from kvmplan.spec.desired import Desired, LoadOptions, Stack
 from kvmplan.spec.expand import Expander
 from kvmplan.spec.files import find, read_mapping, shown
+from kvmplan.spec.ignition import write_ignition
 from kvmplan.spec.leases import write_leases
 from kvmplan.spec.moved import Moves
 from kvmplan.spec.names import Names
@@ -59,6 +60,7 @@ def load_stack(
     moved = moves.read(documents, renderer, {"var": values})
     if stack is not None:
         write_leases(resolver.resources, stack.uid, report)
+        write_ignition(resolver.resources, report)
         write_seeds(resolver.resources, stack.uid, report)
     outputs = read_outputs(gather(documents, "outputs", report), values, renderer, report)
     if stack is None or (report.has_errors and not options.keep_going):

@@ -30,6 +30,7 @@ _REASON_WORDS = {
     Reason.REQUESTED: "asked for with --replace",
     Reason.DESTROY: "asked for with destroy",
     Reason.TORN: "its creation was cut short before",
+    Reason.RESEEDED: "its guest's seed was edited: the guest begins from nothing",
     Reason.HELD_BACK: "not among the targets",
     Reason.HELD: "held: every run leaves it alone",
     Reason.BLOCKED: "an error says why nothing is done",

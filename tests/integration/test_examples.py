@@ -6,6 +6,8 @@ import contextlib
 import json
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import libvirt
 import pytest
 
 from tests.integration.support import NO_CHANGES, Run, connection, kvmplan, wait_until
-from tests.privatehost import PrivateHost, TinyGuest
+from tests.privatehost import Console, PrivateHost, TinyGuest
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/specs"))
@@ -71,6 +73,22 @@ def without_an_image(example: Path, directory: Path) -> list[str]:
     return [f"image={json.dumps({'file': str(disk)})}", "ready={}"]
 
 
+def with_tftp(example: Path, served: Path) -> list[str]:
+    """The variable of an example that boots from the network: the files that it serves."""
+    if not (example / "tftp").is_dir():
+        return []
+    shutil.copytree(example / "tftp", served, dirs_exist_ok=True)
+    return [f"tftp={served}"]
+
+
+@pytest.fixture
+def served() -> Iterator[Path]:
+    """An empty directory that dnsmasq can read, which is no root."""
+    with tempfile.TemporaryDirectory(prefix="kvmplan-tftp-") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
 def pull_the_plug(conn: libvirt.virConnect) -> None:
     """Power off every guest: one that stopped at its firmware hears no power button."""
     for domain in conn.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
@@ -82,10 +100,15 @@ def pull_the_plug(conn: libvirt.virConnect) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_every_example(
-    example: Path, own_host: PrivateHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    example: Path,
+    own_host: PrivateHost,
+    served: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Empty plans with the guests running and stopped, before and after libvirtd starts again."""
-    copy = copied(example, own_host, tmp_path, monkeypatch, *without_an_image(example, tmp_path))
+    given = (*without_an_image(example, tmp_path), *with_tftp(example, served))
+    copy = copied(example, own_host, tmp_path, monkeypatch, *given)
     assert kvmplan("validate", "--var", copy.variables[0]).code == 0
     assert copy.plan().code == 2
     copy.apply()
@@ -166,5 +189,40 @@ def test_the_quickstart_as_its_page_tells_it(
         assert domain.blockInfo("vda")[0] == 3 * GIB
         assert domain.blockInfo("vdb")[0] == GIB
         assert "192.168.151.10" in net.XMLDesc(0)
+    finally:
+        copy.destroy()
+
+
+@pytest.mark.guest
+def test_a_guest_boots_from_the_network(
+    private_host: PrivateHost,
+    conn: libvirt.virConnect,
+    tiny_guest: TinyGuest,
+    served: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel comes by TFTP, and on its command line the name that the guest gives itself."""
+    example = ROOT / "examples/pxe"
+    variables = with_tftp(example, served)
+    for file, name in ((tiny_guest.kernel, "linux"), (tiny_guest.initrd, "initrd.gz")):
+        shutil.copy(file, served / name)
+        (served / name).chmod(0o644)
+    script = served / "boot.ipxe"
+    told = script.read_text().replace("console=ttyS0", tiny_guest.command_line("from-afar"))
+    script.write_text(told)
+    copy = copied(example, private_host, tmp_path, monkeypatch, *variables)
+    spec = copy.directory / "specs/machine.yaml"
+    console = Console(tmp_path / "console")
+    serial = f"<serial type='file'><source path='{console.path}'/><target port='0'/></serial>"
+    more = f"vcpus: 1\n    type: qemu\n    xml: <domain><devices>{serial}</devices></domain>\n"
+    spec.write_text(spec.read_text().replace("vcpus: 1\n", more))
+    copy.apply()
+    try:
+        said = console.wait_ready(timeout=600)
+        assert "host=from-afar" in said
+        assert "ip=10.95.0.11/24" in said
+        assert "<kernel>" not in conn.lookupByName("node-a").XMLDesc()
+        copy.in_sync()
     finally:
         copy.destroy()

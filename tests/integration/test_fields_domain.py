@@ -9,6 +9,7 @@ import pytest
 
 from kvmplan.address import LOCAL, Address, Kind
 from kvmplan.kinds.cloud_init import CloudInit
+from kvmplan.kinds.ignition import Ignition
 from kvmplan.kinds.source import Source
 from kvmplan.mapping.types import SecretText
 from tests.integration.fields import (
@@ -269,6 +270,10 @@ CANNOT_HERE = {
     **dict.fromkeys(
         [f"cloud_init {field}" for field in CloudInit.model_fields],
         "a volume behind the specs: tried in test_main_cloud",
+    ),
+    **dict.fromkeys(
+        [f"ignition {field}" for field in Ignition.model_fields],
+        "a volume behind the specs: tried in test_main_seeds",
     ),
     **dict.fromkeys(
         [

@@ -32,7 +32,10 @@ from tests.privatehost.initramfs import Entry
 from tests.privatehost.locking import locked
 
 # Raised whenever what is built changes, so that a cached guest is not taken for a new one.
-_REVISION = "2"
+_REVISION = "3"
+
+#: The variable that says where it is kept; without it, in the user's cache.
+CACHE = "KVMPLAN_LAB_CACHE"
 
 # `tsc=unstable`: under emulation on a busy machine the guest's clock check would stall the boot.
 _COMMAND_LINE = "console=ttyS0 tsc=unstable quiet"
@@ -187,7 +190,8 @@ def tiny_guest() -> TinyGuest:
     Raises:
         LabError: no package of the kernel can be had, or a tool is missing.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kvmplan-lab"
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kvmplan-lab"
+    cache = Path(os.environ.get(CACHE) or usual)
     directory = cache / f"guest-{_REVISION}"
     with locked(cache):
         if not directory.exists():

@@ -28,6 +28,7 @@ MODULES = (
     "isofs",
     "button",
     "evdev",
+    "qemu_fw_cfg",
     "e1000",
     "e1000e",
 )

@@ -65,6 +65,7 @@ class FakeHost:
         busy: address.short -> what each look for jobs finds, in turn; nothing when it is empty.
         unready: address.short -> how many looks find its guest not ready.
         keyed: the stack's key.
+        starts: how many objects were started: the id of the domain that was last.
         before: called with (verb, address) before each performance, outside of any lock.
     """
 
@@ -78,6 +79,7 @@ class FakeHost:
     busy: dict[str, list[tuple[str, ...]]] = field(default_factory=dict)
     unready: dict[str, int] = field(default_factory=dict)
     keyed: bytes = b""
+    starts: int = 0
     claims: Claims | None = None
     claim_writes: list[Claims] = field(default_factory=list)
     claims_refused: HostError | None = None
@@ -174,7 +176,12 @@ class FakeHost:
                 self.things[Address(self.name, Kind.DOMAIN, arguments["name"])] = thing
                 self._edit(thing, lambda root: _text(root, "name", arguments["name"]))
             case Verb.START | Verb.RESUME:
+                self.starts += 1
                 thing.active, thing.running = True, thing.document
+                if verb is Verb.START and address.kind is Kind.DOMAIN:
+                    root = etree.fromstring(thing.document)
+                    root.set("id", str(self.starts))
+                    thing.running = etree.tostring(root, encoding="unicode")
             case Verb.STOP | Verb.SHUTDOWN:
                 thing.active = False
             case Verb.SET_AUTOSTART:
@@ -196,6 +203,10 @@ class FakeHost:
                 self._edit(thing, lambda root: root.find("devices").append(copy.deepcopy(new)))
             case Verb.DETACH:
                 self._edit(thing, lambda root: _detach(root, arguments))
+            case Verb.EJECT:
+                key = {"dev": arguments["target"]}
+                unplugged = {"find": "./devices/disk/target", "key": key}
+                self._edit(thing, lambda root: _detach(root, unplugged))
             case Verb.UPDATE_DEVICE:
                 self._edit(thing, lambda root: _update(root, arguments["xml"]))
             case Verb.UPDATE_NETWORK:

@@ -77,7 +77,7 @@ def test_secrets_make_the_seed_a_secret(tmp_path: Path) -> None:
 def test_an_edit_keeps_the_instance_unless_it_shall_be_another(tmp_path: Path) -> None:
     def instance(how: str, name: str) -> str:
         text = f"      user_data: {{hostname: {name}}}\n      on_change: {how}\n"
-        found: str = json.loads(seed_of(tmp_path, text)[1]["meta-data"])["instance-id"]
+        found: str = seed_of(tmp_path, text)[1]["instance-id"]
         return found
 
     assert instance("reseed", "a") == instance("reseed", "b")
@@ -86,7 +86,7 @@ def test_an_edit_keeps_the_instance_unless_it_shall_be_another(tmp_path: Path) -
     desired, _ = read(tmp_path, "      user_data: {hostname: a}\n      on_change: keep\n")
     assert desired is not None
     volume = desired.resources[parse_address("local:volume.vms/web-seed.iso")]
-    assert volume.lifecycle.ignore_changes == (("seed",),)
+    assert volume.lifecycle.told == (("seed",),)
 
 
 def test_meta_data_and_network_go_along(tmp_path: Path) -> None:

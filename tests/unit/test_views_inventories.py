@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sysconfig
 from pathlib import Path
 
 import yaml
@@ -28,6 +30,28 @@ def test_ansible() -> None:
         "ansible_ssh_common_args": "-o ProxyJump=root@kvm1:2222",
     }
     assert groups["host_kvm2"]["hosts"] == {"web.kvm2": {}, "db 1": {}}
+
+
+def test_ansible_reads_its_inventory(tmp_path: Path) -> None:
+    file = tmp_path / "inventory.yaml"
+    file.write_text(ansible("my-lab", GUESTS, 0))
+    program = Path(sysconfig.get_path("scripts"), "ansible-inventory")
+    # Nothing of this machine's own settings, nor into its home.
+    given = {"PATH": os.defpath, "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
+    command = [str(program), "-i", str(file), "--list"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=given, cwd=tmp_path
+    )
+    assert "WARNING" not in done.stderr
+    said = json.loads(done.stdout)
+    assert set(said["my_lab"]["hosts"]) == {"web.kvm1", "web.kvm2", "db 1"}
+    variables = said["_meta"]["hostvars"]
+    assert variables["web.kvm1"] == {
+        "ansible_host": "10.10.0.10",
+        "ansible_ssh_common_args": "-o ProxyJump=root@kvm1:2222",
+        "kvmplan_address": "kvm1:domain.web",
+    }
+    assert variables["db 1"]["ansible_host"] == "fd00::10"
 
 
 def test_ssh_reads_its_configuration(tmp_path: Path) -> None:
