@@ -7,7 +7,7 @@ decide what may become of it. What is ours and in no spec is found here, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from kvmplan.kinds.mark import applied_fields
 from kvmplan.mapping.complete import complete
 from kvmplan.plan.born import Births
 from kvmplan.plan.busy import PAUSING_JOBS
-from kvmplan.plan.change import Action, FieldChange, Pending, Reason, Released, Unlisted
+from kvmplan.plan.change import Action, Pending, Reason, Released, Unlisted
 from kvmplan.plan.fields import NOTHING, Compared, compare, pending, running_tree, waits_for_guest
 from kvmplan.plan.insync import InSync
 from kvmplan.plan.intent import CREATING, Intent, intend, is_claimed
@@ -29,6 +29,7 @@ from kvmplan.plan.options import PlanOptions, named
 from kvmplan.plan.references import found as live_references
 from kvmplan.plan.references import wanted
 from kvmplan.plan.seeding import is_due, renewed
+from kvmplan.plan.verdict import Verdict
 from kvmplan.spec.desired import Desired
 
 UNSEEN = Compared((), ("its pool is not active: it is taken to be as it was",), ())
@@ -48,37 +49,6 @@ CUT_OFF = "a restart of it was cut: running guests that have lost it are plugged
 
 PAUSED_BY = {"ioerror": "an I/O error", "watchdog": "its watchdog", "crashed": "a crash inside"}
 """libvirt's reasons for a pause, in words."""
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What happens to one resource, and why.
-
-    Attributes:
-        compared: how it differs from what is wanted.
-        restart: whether its guest goes down and up again in this run.
-        pending: what is defined already and reaches the guest by that.
-        ejects: whether its running guest has a seed that it may be done with.
-    """
-
-    address: Address
-    action: Action
-    reason: Reason = Reason.NONE
-    intent: Intent | None = None
-    record: Record | None = None
-    compared: Compared = NOTHING
-    restart: bool = False
-    pending: tuple[FieldChange, ...] = ()
-    ejects: bool = False
-
-    @property
-    def is_in_sync(self) -> bool:
-        """Whether there is nothing to do and nothing to say."""
-        return (
-            self.action is Action.NOOP
-            and self.reason is Reason.NONE
-            and not any((self.compared.changes, self.compared.notes, self.compared.unlisted))
-        )
 
 
 class Judge:

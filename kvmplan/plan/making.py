@@ -14,7 +14,6 @@ from kvmplan.mapping.impact import Impact, worst
 from kvmplan.mapping.model import secret_paths
 from kvmplan.plan import steps
 from kvmplan.plan.change import Action, Change, FieldChange, Precondition, Reason
-from kvmplan.plan.judge import Verdict
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.origin import is_seed
 from kvmplan.plan.outages import outage_notes, outage_steps
@@ -23,6 +22,7 @@ from kvmplan.plan.references import wanted
 from kvmplan.plan.restarts import restart_notes
 from kvmplan.plan.steps import Draft
 from kvmplan.plan.users import Users, running_disk
+from kvmplan.plan.verdict import Verdict
 from kvmplan.spec.desired import Desired
 
 

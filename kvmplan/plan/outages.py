@@ -12,11 +12,11 @@ from dataclasses import replace
 from kvmplan.address import Kind
 from kvmplan.plan import steps
 from kvmplan.plan.change import Action, Pending, Reason
-from kvmplan.plan.judge import Verdict
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.restarts import forcing, waits
 from kvmplan.plan.steps import Draft
 from kvmplan.plan.users import Users, carried
+from kvmplan.plan.verdict import Verdict
 
 LEASES = "its guests keep the addresses that they have until they ask for new ones"
 """What a restart does not change: who holds a lease learns of another subnet when it ends."""

@@ -25,7 +25,7 @@ from kvmplan.plan.checks import Conflicts, check_references
 from kvmplan.plan.guards import Scene, refusals
 from kvmplan.plan.insync import InSync, is_plain
 from kvmplan.plan.intent import Intent
-from kvmplan.plan.judge import Judge, Verdict
+from kvmplan.plan.judge import Judge
 from kvmplan.plan.making import Changes
 from kvmplan.plan.moves import follow, report_both
 from kvmplan.plan.options import PlanOptions
@@ -37,6 +37,7 @@ from kvmplan.plan.restarts import plan_restarts
 from kvmplan.plan.room import growth, needs_of, refuse_what_cannot_fit, warn_of_promises
 from kvmplan.plan.storage import Storage, check_storage
 from kvmplan.plan.users import Users, users_of
+from kvmplan.plan.verdict import Verdict
 from kvmplan.spec.desired import Desired
 
 Complete = Callable[[str, Inventory, frozenset[str]], Inventory]

@@ -14,9 +14,9 @@ from kvmplan.inventory import State
 from kvmplan.mapping.impact import Impact
 from kvmplan.mapping.units import format_duration
 from kvmplan.plan.change import Action, FieldChange, Pending, Reason
-from kvmplan.plan.judge import Verdict
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.steps import patience
+from kvmplan.plan.verdict import Verdict
 
 CUT_RESTART = "a restart was cut while it was down: it is started again"
 """Why a guest is started whose state the spec does not name."""
