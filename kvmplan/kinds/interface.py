@@ -72,7 +72,8 @@ class Interface(Mapped):
     ] = None
     """A virtual network."""
     ip: Annotated[Ip | None, Policy()] = None
-    """Its IPv4 address: a static lease and the domain's name in DNS, in the stack's own network."""
+    """Its IPv4 address: a static lease and the domain's name in DNS, in the stack's own network.
+    Where that has a lease of it in the domain's name already, an unset `mac` is the lease's."""
     portgroup: Annotated[str | None, Xml("./source/@portgroup")] = None
     """The network's port group."""
     bridge: Annotated[

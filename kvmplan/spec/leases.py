@@ -29,11 +29,12 @@ M = TypeVar("M", bound=Mapped)
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What one interface asks of its network."""
+    """What one interface asks of its network; its MAC is `derived` where none is written."""
 
     domain: Address
     key: str
     mac: str
+    derived: bool
     ip: str
     network: str | None
     place: Place | None
@@ -68,6 +69,10 @@ def write_leases(resources: dict[Address, Resource], stack: str, report: Diagnos
             if server is None:
                 assert isinstance(network.model, Network)
                 server = servers[address] = _Server(network.model)
+            mac = server.mac_for(lease)
+            if mac != lease.mac:
+                lease = replace(lease, mac=mac)
+                resources[lease.domain] = _with_mac(resources[lease.domain], lease.key, mac)
             server.add(lease, report)
         except Refused as error:
             summary = f"{lease.words}: {error.why}"
@@ -84,7 +89,15 @@ def _leases(resource: Resource, stack: str) -> Iterator[Lease]:
         if nic.ip is not None:
             mac = nic.mac or derived_mac(stack, address, key)
             place = nearest(resource.places, ("interfaces", key, "ip"))
-            yield Lease(address, key, mac, nic.ip, nic.network, place)
+            yield Lease(address, key, mac, nic.mac is None, nic.ip, nic.network, place)
+
+
+def _with_mac(resource: Resource, key: str, mac: str) -> Resource:
+    """A domain with a MAC for one of its interfaces, as if it had been written there."""
+    assert isinstance(resource.model, Domain)
+    interfaces = resource.model.interfaces or {}
+    interfaces = {**interfaces, key: _with(interfaces[key], mac=mac)}
+    return replace(resource, model=_with(resource.model, interfaces=interfaces))
 
 
 def _network(lease: Lease, resources: Mapping[Address, Resource]) -> tuple[Address, Resource]:
@@ -118,6 +131,7 @@ class _Server:
         for ip in (network.ips or {}).values():
             for host in (ip.dhcp.hosts or {}).values() if ip.dhcp else ():
                 self._know(host)
+        self._written = dict(self._by_ip)
 
     def _know(self, host: DhcpHost) -> None:
         for known, value in (
@@ -127,6 +141,16 @@ class _Server:
         ):
             if value is not None:
                 known.setdefault(value, host)
+
+    def mac_for(self, lease: Lease) -> str:
+        """The interface's MAC: where none is written, that of a written lease of the same name."""
+        host = self._written.get(lease.ip)
+        if not lease.derived or host is None or host.mac is None:
+            return lease.mac
+        if host.name != lease.domain.name:
+            return lease.mac
+        del self._written[lease.ip]
+        return host.mac
 
     def add(self, lease: Lease, report: Diagnostics) -> None:
         """Give out one more address. Raises Refused."""
