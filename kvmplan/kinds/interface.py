@@ -13,6 +13,7 @@ from pydantic import Field
 from kvmplan.kinds.bandwidth import Bandwidth
 from kvmplan.kinds.ports import NO_PORT, no_port_left
 from kvmplan.kinds.verbs import Verb
+from kvmplan.kinds.virtualport import VirtualPort
 from kvmplan.mapping.codecs import LOWER
 from kvmplan.mapping.markers import Case, Free, Group, Is, NotRunning, On, Pairs, Policy, Ref, Xml
 from kvmplan.mapping.model import Mapped
@@ -97,5 +98,7 @@ class Interface(Mapped):
     """A network filter of the host, by name."""
     bandwidth: Annotated[Bandwidth | None, Group("./bandwidth"), UPDATE] = None
     """How much may pass. Its host needs the kernel's sfq queue."""
+    virtualport: Annotated[VirtualPort | None, Group("./virtualport")] = None
+    """The switch's port that it is plugged into: ``openvswitch``."""
     boot: Annotated[int | None, Field(ge=1), Xml("./boot/@order")] = None
     """Its turn in the boot order; instead of the domain's `boot`."""

@@ -13,13 +13,17 @@ from lxml import etree
 from lxml.etree import _Element as Element
 from pydantic import Field
 
+from kvmplan.kinds.bandwidth import Bandwidth
+from kvmplan.kinds.dnsmasq import DNSMASQ, DnsmasqOption
+from kvmplan.kinds.route import Route, write_family
 from kvmplan.kinds.verbs import Verb
+from kvmplan.kinds.virtualport import VirtualPort
 from kvmplan.mapping.codecs import IP, LOWER, ON_OFF, YES_NO
 from kvmplan.mapping.markers import Birth, Group, Items, On, Policy, Runtime, Through, Xml
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.paths import unset
 from kvmplan.mapping.strategy import live, next_boot
-from kvmplan.mapping.types import HostPath, Ip, IpInterface, IpNet, IpRange, Mac, Port
+from kvmplan.mapping.types import HostPath, Ip, IpInterface, IpRange, Mac, Port
 
 NEXT_START = On(next_boot("networks take this at their next start"))
 
@@ -62,38 +66,10 @@ def _read_interface(element: Element, _: Any) -> str | None:
 def _write_interface(element: Element, value: str | None, _: Any) -> None:
     if value is not None:
         interface = ipaddress.ip_interface(value)
-        _write_family(element, interface.version)
+        write_family(element, interface.version)
         element.set("address", str(interface.ip))
         unset(element, "netmask")
         element.set("prefix", str(interface.network.prefixlen))
-
-
-def _write_family(element: Element, version: int) -> None:
-    if version == 6:
-        element.set("family", "ipv6")
-    else:
-        unset(element, "family")
-
-
-def _read_route(element: Element, _: Any) -> str | None:
-    address = element.get("address")
-    prefix = element.get("prefix") or element.get("netmask") or ""
-    if address is None:
-        return None
-    written = f"{address}/{prefix}" if prefix else address
-    try:
-        return str(ipaddress.ip_network(written, strict=False))
-    except ValueError:
-        return written
-
-
-def _write_route(element: Element, value: str | None, _: Any) -> None:
-    if value is not None:
-        network = ipaddress.ip_network(value)
-        _write_family(element, network.version)
-        element.set("address", str(network.network_address))
-        unset(element, "netmask")
-        element.set("prefix", str(network.prefixlen))
 
 
 def _span(tag: str) -> Through:
@@ -329,17 +305,6 @@ class Dns(Mapped):
     """Names of addresses."""
 
 
-class Route(Mapped):
-    """A static route on the host, to networks behind guests."""
-
-    to: Annotated[IpNet, Through(_read_route, _write_route, "./@address")]
-    """The network behind."""
-    via: Annotated[Ip | None, Xml("./@gateway", codec=IP)] = None
-    """The guest that leads there."""
-    metric: Annotated[int | None, Field(ge=1), Xml("./@metric")] = None
-    """Lower wins."""
-
-
 class Portgroup(Mapped):
     """A class of connections that NICs can choose."""
 
@@ -366,10 +331,14 @@ class Network(Mapped):
     """The MTU of bridge and NICs."""
     domain: Annotated[NetworkDomain | None, Group("."), NEXT_START] = None
     """Its DNS domain."""
+    bandwidth: Annotated[Bandwidth | None, Group("./bandwidth"), NEXT_START] = None
+    """How much may pass between its guests and what is beyond."""
     vlan: Annotated[
         tuple[int, ...] | None, Field(strict=False), Xml("./vlan/tag/@id", many=True), NEXT_START
     ] = None
     """VLAN ids of all its NICs."""
+    virtualport: Annotated[VirtualPort | None, Group("./virtualport"), NEXT_START] = None
+    """The switch's port that each of its NICs is plugged into."""
     port_isolated: Annotated[bool | None, Xml("./port/@isolated", codec=YES_NO), NEXT_START] = None
     """Whether its guests are kept apart."""
     dns: Annotated[Dns | None, Group("./dns"), NEXT_START] = None
@@ -384,6 +353,10 @@ class Network(Mapped):
         _section("portgroup", modify=True),
     ] = None
     """Classes of connections."""
+    dnsmasq_options: Annotated[
+        tuple[DnsmasqOption, ...] | None, Field(strict=False), DNSMASQ, NEXT_START
+    ] = None
+    """Lines for dnsmasq's own configuration, beyond what libvirt knows of it."""
     autostart: Annotated[
         bool | None, Runtime("autostart"), On(live(Verb.SET_AUTOSTART)), Birth(True)
     ] = None

@@ -35,6 +35,7 @@ ARGUMENT = (
 )
 
 
+UUID, OTHER = (f"0d9f3c1e-6c1f-4c4f-9a53-0f6a8a3a2b1{n}" for n in (1, 2))
 GROUPS = (
     domain(
         "words",
@@ -233,6 +234,23 @@ GROUPS = (
         Edit("interfaces a direct mode", "vepa", "bridge", default=False),
         active=False,
         why="these are bridges, which bear no macvtap",
+    ),
+    domain(
+        "ports",
+        Edit("interfaces a virtualport profileid", "p", "q", default=False),
+        Edit("interfaces a virtualport interfaceid", UUID, OTHER, default=False),
+        Edit("interfaces b virtualport type", "802.1Qbh", "openvswitch", default=False),
+        Edit("interfaces c virtualport managerid", 11, 12, default=False, released=False),
+        Edit("interfaces c virtualport typeid", 1193047, 1193048, default=False, released=False),
+        Edit("interfaces c virtualport typeidversion", 1, 2, default=False, released=False),
+        Edit("interfaces c virtualport instanceid", UUID, OTHER, default=False, released=False),
+        interfaces={
+            "a": {"bridge": "kfbr1", "virtualport": {"type": "openvswitch"}},
+            "b": {"direct": {"dev": "kfbr1"}, "virtualport": {"profileid": "p"}},
+            "c": {"direct": {"dev": "kfbr1"}, "virtualport": {"type": "802.1Qbg"}},
+        },
+        active=False,
+        why="there is no such switch here",
     ),
     domain(
         "graphics",

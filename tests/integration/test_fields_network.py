@@ -15,6 +15,7 @@ from tests.privatehost import PrivateHost
 
 IP, IP6 = "ips $net.1/24", "ips $net6:1/64"
 DHCP = f"{IP} dhcp"
+UUID, OTHER = (f"0d9f3c1e-6c1f-4c4f-9a53-0f6a8a3a2b1{n}" for n in (1, 2))
 HOSTS, RANGES = f"{DHCP} hosts", f"{DHCP} ranges"
 SRV = {"service": "sip", "protocol": "tcp", "target": "one"}
 SRV_RECORDS = {
@@ -27,8 +28,10 @@ SRV_RECORDS = {
 SERVED = {"ips": {"$net.1/24": {"dhcp": {}}}}
 
 
-def net(name: str, *edits: Edit, active: bool = True, idle: bool = True, **spec: Any) -> Group:
-    return Group(name, spec, edits, active, idle)
+def net(
+    name: str, *edits: Edit, active: bool = True, idle: bool = True, why: str = "", **spec: Any
+) -> Group:
+    return Group(name, spec, edits, active, idle, why)
 
 
 def lease(number: int) -> dict[str, Any]:
@@ -45,6 +48,48 @@ GROUPS = (
     net("apart", Edit("forward mode", "route", "none", default=False), **SERVED),
     net("policy", Edit("on_change", "next-boot", None, SILENT, default=False), **SERVED),
     net("open", Edit("forward mode", "nat", "open"), **SERVED),
+    net(
+        "own-lines",
+        Edit("dnsmasq_options", ["log-dhcp"], ["log-dhcp", "dhcp-option=3,192.0.2.1"]),
+        **SERVED,
+    ),
+    net(
+        "switch",
+        Edit("virtualport type", "openvswitch", "802.1Qbh", default=False),
+        forward={"mode": "bridge"},
+        bridge="kfhb1",
+        virtualport={"profileid": "p"},
+    ),
+    net(
+        "port",
+        Edit("virtualport profileid", "p", "q", default=False),
+        Edit("virtualport interfaceid", UUID, OTHER, default=False),
+        forward={"mode": "bridge"},
+        bridge="kfhb1",
+        virtualport={"type": "openvswitch"},
+    ),
+    net(
+        "vepa",
+        Edit("virtualport managerid", 11, 12, default=False, released=False),
+        Edit("virtualport typeid", 1193047, 1193048, default=False, released=False),
+        Edit("virtualport typeidversion", 1, 2, default=False, released=False),
+        Edit("virtualport instanceid", UUID, OTHER, default=False, released=False),
+        forward={"mode": "bridge"},
+        bridge="kfhb1",
+        virtualport={"type": "802.1Qbg"},
+    ),
+    net(
+        "rates",
+        *(
+            Edit(f"bandwidth {way} {name}", before, after, default=False)
+            for way in ("inbound", "outbound")
+            for name, before, after in (("average", 100, 200), ("peak", 300, 400), ("burst", 5, 6))
+        ),
+        active=False,
+        why="its host would need the kernel's htb and sfq queues",
+        bandwidth={"inbound": {"average": 10}, "outbound": {"average": 10}},
+        **SERVED,
+    ),
     net(
         "nat",
         Edit("forward nat addresses", "192.0.2.10-192.0.2.12", "192.0.2.20-192.0.2.22"),

@@ -22,13 +22,16 @@ RNG = {
     Kind.VOLUME: "storagevol.rng",
     Kind.DOMAIN: "domain.rng",
 }
+UUID = "0d9f3c1e-6c1f-4c4f-9a53-0f6a8a3a2b11"
 MAC = "52:54:00:aa:00:01"
 FULL: dict[Kind, dict[str, Any]] = {
     Kind.NETWORK: {
         "forward": {"mode": "nat", "nat": {"addresses": "192.0.2.1-192.0.2.9", "ports": "1-9"}},
         "bridge": {"name": "br7", "stp": True, "delay": 1, "zone": "z"},
         "mac": MAC, "mtu": 1400, "domain": {"name": "d", "local_only": True},
-        "vlan": (4,), "port_isolated": True,
+        "vlan": (4,), "port_isolated": True, "bandwidth": {"inbound": {"average": 9}},
+        "virtualport": {"type": "openvswitch", "interfaceid": UUID, "profileid": "p"},
+        "dnsmasq_options": ("log-dhcp", "dhcp-option=3,10.9.0.1"),
         "dns": {
             "enable": True,
             "forwarders": {"9.9.9.9": {"address": "9.9.9.9"}},
@@ -80,6 +83,9 @@ FULL: dict[Kind, dict[str, Any]] = {
                                 "outbound": {"average": 100}}},
             "b": {"mac": "52:54:00:aa:00:02", "direct": {"dev": "eth0", "mode": "bridge"}},
             "c": {"mac": "52:54:00:aa:00:03", "user": True},
+            "d": {"mac": "52:54:00:aa:00:04", "bridge": "br0",
+                  "virtualport": {"type": "802.1Qbg", "managerid": 11, "typeid": 1193047,
+                                  "typeidversion": 2, "instanceid": UUID}},
         },
         "console": True, "agent": True, "tpm": {"version": "2.0", "model": "tpm-crb"},
         "graphics": {"vnc": {"type": "vnc", "listen": "127.0.0.1", "port": 5901}},

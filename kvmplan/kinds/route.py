@@ -1,0 +1,58 @@
+"""Static routes of networks: the only place where their fields are declared.
+
+https://libvirt.org/formatnetwork.html#static-routes
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Any
+
+from lxml.etree import _Element as Element
+from pydantic import Field
+
+from kvmplan.mapping.codecs import IP
+from kvmplan.mapping.markers import Through, Xml
+from kvmplan.mapping.model import Mapped
+from kvmplan.mapping.paths import unset
+from kvmplan.mapping.types import Ip, IpNet
+
+
+def write_family(element: Element, version: int) -> None:
+    """Say of an address whether it is of IPv6; IPv4 goes without saying."""
+    if version == 6:
+        element.set("family", "ipv6")
+    else:
+        unset(element, "family")
+
+
+def _read_route(element: Element, _: Any) -> str | None:
+    address = element.get("address")
+    prefix = element.get("prefix") or element.get("netmask") or ""
+    if address is None:
+        return None
+    written = f"{address}/{prefix}" if prefix else address
+    try:
+        return str(ipaddress.ip_network(written, strict=False))
+    except ValueError:
+        return written
+
+
+def _write_route(element: Element, value: str | None, _: Any) -> None:
+    if value is not None:
+        network = ipaddress.ip_network(value)
+        write_family(element, network.version)
+        element.set("address", str(network.network_address))
+        unset(element, "netmask")
+        element.set("prefix", str(network.prefixlen))
+
+
+class Route(Mapped):
+    """A static route on the host, to networks behind guests."""
+
+    to: Annotated[IpNet, Through(_read_route, _write_route, "./@address")]
+    """The network behind."""
+    via: Annotated[Ip | None, Xml("./@gateway", codec=IP)] = None
+    """The guest that leads there."""
+    metric: Annotated[int | None, Field(ge=1), Xml("./@metric")] = None
+    """Lower wins."""
