@@ -12,7 +12,7 @@ from lxml.etree import _Element as Element
 from pydantic import Field
 
 from kvmplan.kinds.context import host_context
-from kvmplan.kinds.ports import NO_PORT, no_port_left
+from kvmplan.kinds.plug import Hot, plug
 from kvmplan.kinds.secretref import secret_reference
 from kvmplan.kinds.source import Source
 from kvmplan.kinds.tuning import DISK_LIMITS, DiskLimits
@@ -21,7 +21,7 @@ from kvmplan.kinds.volume import Backing
 from kvmplan.mapping.codecs import TEXT
 from kvmplan.mapping.markers import Case, Free, Group, On, Policy, Presence, Ref, Through, Xml
 from kvmplan.mapping.model import Mapped
-from kvmplan.mapping.strategy import Situation, live, next_boot, plugged, unplugged, when
+from kvmplan.mapping.strategy import Situation, live, next_boot, when
 from kvmplan.mapping.types import HostPath, Name, Size, VolumeName
 
 HOT_BUSES = frozenset({"virtio", "scsi", "usb"})
@@ -66,22 +66,9 @@ SOURCE = On(
         next_boot("only removable drives change their medium while the guest runs"),
     )
 )
-PLUG = On(
-    next_boot("libvirt changes this for the next boot only"),
-    added=when(
-        plugged,
-        next_boot("the running guest has it"),
-        when(
-            is_hot,
-            when(no_port_left, next_boot(NO_PORT), live(Verb.ATTACH)),
-            next_boot("its bus takes no disks while the guest runs"),
-        ),
-    ),
-    removed=when(
-        unplugged,
-        next_boot("the running guest has it no more"),
-        when(is_hot, live(Verb.DETACH), next_boot("its bus lets no disks go while the guest runs")),
-    ),
+PLUG = plug(
+    Hot(is_hot, "its bus takes no disks while the guest runs"),
+    Hot(is_hot, "its bus lets no disks go while the guest runs"),
 )
 
 

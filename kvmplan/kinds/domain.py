@@ -12,14 +12,14 @@ from lxml import etree
 from lxml.etree import _Element as Element
 from pydantic import Field
 
-from kvmplan.kinds import disk, interface, sharing
+from kvmplan.kinds import disk, sharing
 from kvmplan.kinds.agent import AGENT
 from kvmplan.kinds.cloud_init import CloudInit
 from kvmplan.kinds.compute import Cpu, Memory, Numa, Vcpus
 from kvmplan.kinds.devices import Graphics, Tpm
 from kvmplan.kinds.disk import Disk
 from kvmplan.kinds.firmware import Firmware, Kernel
-from kvmplan.kinds.hostdev import PLUG, Hostdev
+from kvmplan.kinds.hostdev import Hostdev
 from kvmplan.kinds.ignition import Ignition
 from kvmplan.kinds.interface import Interface
 from kvmplan.kinds.peripherals import (
@@ -34,6 +34,7 @@ from kvmplan.kinds.peripherals import (
     Watchdog,
 )
 from kvmplan.kinds.platform import Clock, Events, Features
+from kvmplan.kinds.plug import PLUG
 from kvmplan.kinds.sharing import SHARED_MEMORY, Filesystem, MemoryBacking
 from kvmplan.kinds.tuning import (
     BLOCK_TUNING,
@@ -65,7 +66,7 @@ from kvmplan.mapping.markers import (
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.paths import drop, insert
 from kvmplan.mapping.strategy import born, live, next_boot
-from kvmplan.mapping.types import Duration, ForeignXml, XmlText
+from kvmplan.mapping.types import Duration, ForeignXml, Uuid, XmlText
 
 NEXT_BOOT = On(next_boot())
 BORN = On(born())
@@ -114,8 +115,7 @@ class Domain(Mapped):
     type: Annotated[Literal["kvm", "qemu"] | None, Xml("./@type"), NEXT_BOOT] = None
     """``kvm`` or ``qemu``. Born as kvm where the host offers it for the architecture."""
     uuid: Annotated[
-        str | None,
-        Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"),
+        Uuid | None,
         Xml("./uuid"),
         BORN,
         Free(),
@@ -197,7 +197,7 @@ class Domain(Mapped):
     interfaces: Annotated[
         dict[str, Interface] | None,
         Items("./devices/interface", key=("mac",), named=True, skeleton="devices/interface"),
-        interface.PLUG,
+        PLUG,
     ] = None
     """Network interfaces, by a name of yours."""
     filesystems: Annotated[

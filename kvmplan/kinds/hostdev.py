@@ -15,22 +15,10 @@ from lxml import etree
 from lxml.etree import _Element as Element
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from kvmplan.kinds.ports import NO_PORT, no_port_left
-from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.codecs import YES_NO
-from kvmplan.mapping.markers import On, Through, Xml
+from kvmplan.mapping.markers import Through, Xml
 from kvmplan.mapping.model import Mapped
-from kvmplan.mapping.strategy import live, next_boot, plugged, unplugged, when
 
-PLUG = On(
-    next_boot("libvirt changes this for the next boot only"),
-    added=when(
-        plugged,
-        next_boot("the running guest has it"),
-        when(no_port_left, next_boot(NO_PORT), live(Verb.ATTACH)),
-    ),
-    removed=when(unplugged, next_boot("the running guest has it no more"), live(Verb.DETACH)),
-)
 PCI = re.compile(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])")
 USB = re.compile(r"(?:0x)?([0-9a-f]{4}):(?:0x)?([0-9a-f]{4})")
 

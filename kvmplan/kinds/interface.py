@@ -11,25 +11,15 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from kvmplan.kinds.bandwidth import Bandwidth
-from kvmplan.kinds.ports import NO_PORT, no_port_left
 from kvmplan.kinds.verbs import Verb
 from kvmplan.kinds.virtualport import VirtualPort
 from kvmplan.mapping.codecs import LOWER
 from kvmplan.mapping.markers import Case, Free, Group, Is, NotRunning, On, Pairs, Policy, Ref, Xml
 from kvmplan.mapping.model import Mapped
-from kvmplan.mapping.strategy import live, next_boot, plugged, unplugged, when
+from kvmplan.mapping.strategy import live
 from kvmplan.mapping.types import Ip, Mac
 
 UPDATE = On(live(Verb.UPDATE_DEVICE))
-PLUG = On(
-    next_boot("libvirt changes this for the next boot only"),
-    added=when(
-        plugged,
-        next_boot("the running guest has it"),
-        when(no_port_left, next_boot(NO_PORT), live(Verb.ATTACH)),
-    ),
-    removed=when(unplugged, next_boot("the running guest has it no more"), live(Verb.DETACH)),
-)
 SOURCE_CLEARS = ("./source",)
 
 

@@ -15,7 +15,8 @@ from pydantic import Field
 
 from kvmplan.kinds.bandwidth import Bandwidth
 from kvmplan.kinds.dnsmasq import DNSMASQ, DnsmasqOption
-from kvmplan.kinds.route import Route, write_family
+from kvmplan.kinds.prefixed import read_prefixed, write_prefixed
+from kvmplan.kinds.route import Route
 from kvmplan.kinds.verbs import Verb
 from kvmplan.kinds.virtualport import VirtualPort
 from kvmplan.mapping.codecs import IP, LOWER, ON_OFF, YES_NO
@@ -52,13 +53,9 @@ def _write_span(element: Element, value: str | None, _: Any) -> None:
 
 
 def _read_interface(element: Element, _: Any) -> str | None:
-    address = element.get("address")
-    if address is None:
-        return None
-    prefix = element.get("prefix") or element.get("netmask")
-    written = address if prefix is None else f"{address}/{prefix}"
+    written = read_prefixed(element)
     try:
-        return str(ipaddress.ip_interface(written))
+        return None if written is None else str(ipaddress.ip_interface(written))
     except ValueError:
         return written
 
@@ -66,10 +63,7 @@ def _read_interface(element: Element, _: Any) -> str | None:
 def _write_interface(element: Element, value: str | None, _: Any) -> None:
     if value is not None:
         interface = ipaddress.ip_interface(value)
-        write_family(element, interface.version)
-        element.set("address", str(interface.ip))
-        unset(element, "netmask")
-        element.set("prefix", str(interface.network.prefixlen))
+        write_prefixed(element, interface.ip, interface.network.prefixlen)
 
 
 def _span(tag: str) -> Through:

@@ -20,7 +20,7 @@ NO_PORT = "the running guest has no free port for it"
 
 
 def no_port_left(situation: Situation) -> bool:
-    """Whether a new member of disks, hostdevs or interfaces finds no port in the running guest.
+    """Whether a new disk, hostdev, NIC or shared directory finds no port in the running guest.
 
     Those before it in the same plan take theirs first; those that go may leave one.
     """
@@ -59,3 +59,6 @@ def _users(tree: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for name, interface in (tree.get("interfaces") or {}).items():
         if interface.get("model") != "usb-net":
             yield "interfaces", name
+    for tag, shared in (tree.get("filesystems") or {}).items():
+        if shared.get("driver") == "virtiofs":
+            yield "filesystems", tag

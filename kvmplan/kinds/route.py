@@ -11,29 +11,17 @@ from typing import Annotated, Any
 from lxml.etree import _Element as Element
 from pydantic import Field
 
+from kvmplan.kinds.prefixed import read_prefixed, write_prefixed
 from kvmplan.mapping.codecs import IP
 from kvmplan.mapping.markers import Through, Xml
 from kvmplan.mapping.model import Mapped
-from kvmplan.mapping.paths import unset
 from kvmplan.mapping.types import Ip, IpNet
 
 
-def write_family(element: Element, version: int) -> None:
-    """Say of an address whether it is of IPv6; IPv4 goes without saying."""
-    if version == 6:
-        element.set("family", "ipv6")
-    else:
-        unset(element, "family")
-
-
 def _read_route(element: Element, _: Any) -> str | None:
-    address = element.get("address")
-    prefix = element.get("prefix") or element.get("netmask") or ""
-    if address is None:
-        return None
-    written = f"{address}/{prefix}" if prefix else address
+    written = read_prefixed(element)
     try:
-        return str(ipaddress.ip_network(written, strict=False))
+        return None if written is None else str(ipaddress.ip_network(written, strict=False))
     except ValueError:
         return written
 
@@ -41,10 +29,7 @@ def _read_route(element: Element, _: Any) -> str | None:
 def _write_route(element: Element, value: str | None, _: Any) -> None:
     if value is not None:
         network = ipaddress.ip_network(value)
-        write_family(element, network.version)
-        element.set("address", str(network.network_address))
-        unset(element, "netmask")
-        element.set("prefix", str(network.prefixlen))
+        write_prefixed(element, network.network_address, network.prefixlen)
 
 
 class Route(Mapped):

@@ -14,11 +14,11 @@ from lxml import etree
 from lxml.etree import _Element as Element
 from pydantic import Field
 
-from kvmplan.kinds.verbs import Verb
+from kvmplan.kinds.plug import Hot, plug
 from kvmplan.mapping.codecs import factor
-from kvmplan.mapping.markers import Companion, On, Presence, Through, Xml
+from kvmplan.mapping.markers import Companion, Presence, Through, Xml
 from kvmplan.mapping.model import Mapped
-from kvmplan.mapping.strategy import Situation, live, next_boot, plugged, when
+from kvmplan.mapping.strategy import Situation
 from kvmplan.mapping.types import HostPath, Size
 
 PageSize = Annotated[Size, Field(gt=0)]
@@ -100,20 +100,7 @@ def _can_be_unplugged(situation: Situation) -> bool:
     return item.get("driver") == "virtiofs"
 
 
-PLUG = On(
-    next_boot("a running guest keeps its directories as they are"),
-    added=when(
-        plugged,
-        next_boot("the running guest has it"),
-        when(
-            _can_be_plugged,
-            live(Verb.ATTACH),
-            next_boot("a running guest takes virtiofs alone, and with shared memory"),
-        ),
-    ),
-    removed=when(
-        _can_be_unplugged,
-        live(Verb.DETACH),
-        next_boot("a running guest keeps what is not virtiofs"),
-    ),
+PLUG = plug(
+    Hot(_can_be_plugged, "a running guest takes virtiofs alone, and with shared memory"),
+    Hot(_can_be_unplugged, "a running guest keeps what is not virtiofs"),
 )

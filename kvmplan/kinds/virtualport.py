@@ -12,8 +12,7 @@ from pydantic import Field
 
 from kvmplan.mapping.markers import Xml
 from kvmplan.mapping.model import Mapped
-
-UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+from kvmplan.mapping.types import Uuid
 
 ONE_TYPE_ONLY = tuple(
     f"./parameters/@{name}"
@@ -31,7 +30,7 @@ class VirtualPort(Mapped):
         Xml("./@type", clears=ONE_TYPE_ONLY),
     ] = None
     """Whose port it is."""
-    interfaceid: Annotated[str | None, Field(pattern=UUID), Xml("./parameters/@interfaceid")] = None
+    interfaceid: Annotated[Uuid | None, Xml("./parameters/@interfaceid")] = None
     """A UUID that the switch knows the port by."""
     profileid: Annotated[str | None, Field(min_length=1), Xml("./parameters/@profileid")] = None
     """The switch's profile for it."""
@@ -43,5 +42,5 @@ class VirtualPort(Mapped):
         int | None, Field(ge=0, le=255), Xml("./parameters/@typeidversion")
     ] = None
     """802.1Qbg: the version of the type."""
-    instanceid: Annotated[str | None, Field(pattern=UUID), Xml("./parameters/@instanceid")] = None
+    instanceid: Annotated[Uuid | None, Xml("./parameters/@instanceid")] = None
     """802.1Qbg: a UUID of this very port."""

@@ -18,6 +18,8 @@ from kvmplan.mapping.units import parse_duration, parse_size
 LONGEST_NAME = 251
 """Bytes; libvirt keeps an object in a file of its name and ``.xml``."""
 CPUS = re.compile(r"(\^?)(\d{1,5})(?:-(\d{1,5}))?")
+Uuid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+"""As libvirt writes it: in lower case, with dashes."""
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 

@@ -142,9 +142,15 @@ def _integers(metadata: tuple[Any, ...]) -> SearchStrategy[int]:
 
 def _strings(metadata: tuple[Any, ...]) -> SearchStrategy[str]:
     longest = _bound(metadata, annotated_types.MaxLen, "max_length") or 40
-    patterns = [mark.pattern for mark in metadata if getattr(mark, "pattern", None)]
+    marks = [inner for mark in metadata for inner in _inside(mark)]
+    patterns = [mark.pattern for mark in marks if getattr(mark, "pattern", None)]
     found = st.from_regex(patterns[0].rstrip("$") + r"\Z") if patterns else TEXTS
     return found.filter(lambda text: not NOT_XML.search(text) and len(text) <= longest)
+
+
+def _inside(mark: Any) -> tuple[Any, ...]:
+    """What a mark says; of a field's info inside of a type, the marks that it holds."""
+    return tuple(mark.metadata) if isinstance(mark, FieldInfo) else (mark,)
 
 
 def trees(model: type[Mapped], must: tuple[str, ...] = ()) -> SearchStrategy[Tree]:
