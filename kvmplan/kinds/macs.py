@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 
 from kvmplan.address import Address
 
+Macs = Mapping[Address, Mapping[str, str]]
+"""Of interfaces whose derived MAC is another's, the one that they get: by domain, by name."""
+
 OUI = "52:54:00"
-"""The prefix of QEMU's MAC addresses."""
+"""The prefix of QEMU's MAC addresses; it leaves 24 bits, so of 5,000 interfaces two are alike."""
 
 
-def derived_mac(stack: str, address: Address, name: str) -> str:
-    """The MAC address of a NIC, from the stack's uid, its domain and the user's name for it."""
-    digest = sha256(f"{stack}/{address}/{name}".encode()).digest()
-    return ":".join([OUI, *(f"{byte:02x}" for byte in digest[:3])])
+@cache
+def derived_mac(stack: str, address: Address, name: str, attempt: int = 0) -> str:
+    """The MAC address of a NIC, from the stack's uid, its domain and the user's name for it.
+
+    Args:
+        stack: the stack's uid.
+        address: of the domain.
+        name: the user's name for the NIC.
+        attempt: how many of its addresses are another's (`kvmplan.spec.macs`).
+    """
+    again = f"/{attempt}" if attempt else ""
+    digest = sha256(f"{stack}/{address}/{name}{again}".encode()).hexdigest()
+    return f"{OUI}:{digest[:2]}:{digest[2:4]}:{digest[4:6]}"
+
+
+def new_mac(stack: str, macs: Macs, address: Address, name: str) -> str:
+    """The MAC address of a new NIC for which none is written."""
+    return macs.get(address, {}).get(name) or derived_mac(stack, address, name)

@@ -6,13 +6,12 @@ Errors for what the plan creates, changes or starts; warnings for what it leaves
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from difflib import get_close_matches
 
 from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics, Place, Severity
 from kvmplan.inventory import EMPTY, Inventory
-from kvmplan.kinds.macs import derived_mac
 from kvmplan.plan.change import Action
 from kvmplan.plan.collisions import Collisions
 from kvmplan.plan.intent import Intent
@@ -104,11 +103,11 @@ class Conflicts:
         self,
         intents: Mapping[Address, Intent],
         actions: Mapping[Address, Action],
-        stack: str,
+        new_mac: Callable[[Address, str], str],
         found: Diagnostics,
     ) -> None:
         self._intents, self._actions, self._found = intents, actions, found
-        self._stack = stack
+        self._new_mac = new_mac
 
     def check(self, host: str, inventory: Inventory, users: Users) -> None:
         """Report MACs, disks, bridges and subnets that collide."""
@@ -169,7 +168,7 @@ class Conflicts:
                 if nic.ip is None or nic.mac is not None:
                     continue
                 mac = intent.tree["interfaces"][key]["mac"]
-                if mac != derived_mac(self._stack, intent.address, key):
+                if mac != self._new_mac(intent.address, key):
                     summary = (
                         f"{intent.address.short}: '{key}' keeps the MAC {mac}, which has no lease"
                     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from kvmplan.address import Address, Kind
@@ -168,7 +169,7 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
     tree = births.with_defaults(resource, tree)
     record = inventory.record(resource.address)
     if record is None:
-        return _new(resource, model, tree, inventory, stack, births)
+        return _new(resource, model, tree, inventory, births)
     root = parse_to_read(record.document)
     claim = inventory.claim(resource.address)
     mark = read_mark(root)
@@ -176,7 +177,8 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
     if not is_ours(mark, stack, (resource.address.name, *names_before), record.key):
         mark = None
     context = births.context(inventory, runtime=runtime_of(record, claim, tree, inventory.key))
-    tree, names = pair_names(model, tree, root, mark, context, stack, resource.address)
+    new_mac = partial(births.desired.new_mac, resource.address)
+    tree, names = pair_names(model, tree, root, mark, context, new_mac)
     if names:
         context = births.context(inventory, runtime=context.runtime, names=names)
     if mark is not None and "xml" in tree:
@@ -240,11 +242,11 @@ def _new(
     model: type[Mapped],
     tree: Tree,
     inventory: Inventory,
-    stack: str,
     births: Births,
 ) -> Intent:
     context = births.context(inventory)
-    tree, names = pair_names(model, tree, None, None, context, stack, resource.address)
+    new_mac = partial(births.desired.new_mac, resource.address)
+    tree, names = pair_names(model, tree, None, None, context, new_mac)
     return Intent(
         resource=resource,
         model=model,

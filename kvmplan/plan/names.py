@@ -8,14 +8,12 @@ the NIC exists and is the same in every run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
 from lxml.etree import _Element as Element
 
-from kvmplan.address import Address
-from kvmplan.kinds.macs import derived_mac
 from kvmplan.kinds.mark import Mark, Names
 from kvmplan.mapping.lens import Context, read
 from kvmplan.mapping.markers import Items
@@ -33,10 +31,18 @@ def pair_names(
     root: Element | None,
     mark: Mark | None,
     context: Context,
-    stack: str,
-    address: Address,
+    new_mac: Callable[[str], str],
 ) -> tuple[Tree, Names]:
-    """The tree with every NIC given its MAC, and the names in each named collection by key."""
+    """The tree with every NIC given its MAC, and the names in each named collection by key.
+
+    Args:
+        model: of the object.
+        tree: what is wanted.
+        root: its live document; None if it does not exist.
+        mark: the mark in it, if it is ours.
+        context: what reading the document needs.
+        new_mac: gives the MAC of a new NIC by the user's name.
+    """
     names: dict[tuple[str, ...], Mapping[str, str]] = {}
     for field, place in _named(model).items():
         known = dict(mark.keys.get((field,), {})) if mark else {}
@@ -52,9 +58,7 @@ def pair_names(
         pairs = _pair(place, wanted, live, known)
         by_name = {name: own for own, name in pairs.items()}
         if MAC in place.key:
-            wanted = {
-                key: _with_mac(item, by_name, stack, address, key) for key, item in wanted.items()
-            }
+            wanted = {key: _with_mac(item, by_name, new_mac, key) for key, item in wanted.items()}
             tree = {**tree, field: wanted}
         left = {
             own: name for own, name in known.items() if own not in pairs and name not in by_name
@@ -112,7 +116,7 @@ def _same_source(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 
 def _with_mac(
-    item: Mapping[str, Any], by_name: Mapping[str, str], stack: str, address: Address, key: str
+    item: Mapping[str, Any], by_name: Mapping[str, str], new_mac: Callable[[str], str], key: str
 ) -> dict[str, Any]:
-    mac = item.get(MAC) or by_name.get(key) or derived_mac(stack, address, key)
+    mac = item.get(MAC) or by_name.get(key) or new_mac(key)
     return {**item, MAC: mac}

@@ -134,7 +134,7 @@ class Planner:
         left_out = {a for a in self._desired.resources if not self._judge.is_chosen(a)}
         check_references(self._desired.resources, self._inventories, actions, left_out, self._found)
         self._check_storage(acting)
-        conflicts = Conflicts(self._judge.intents, actions, self._desired.stack.uid, self._found)
+        conflicts = Conflicts(self._judge.intents, actions, self._desired.new_mac, self._found)
         for host in users:
             conflicts.check(host, self._inventories[host], users[host])
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kvmplan.address import Address
 from kvmplan.diagnostics import Place
+from kvmplan.kinds.macs import Macs, new_mac
 
 if TYPE_CHECKING:
     from kvmplan.mapping.model import Mapped
@@ -137,6 +138,7 @@ class Desired:
             nor secrets went into it.
         moved: address of a domain -> the names it had before, the last one first.
         outputs: what the stack tells, by name.
+        macs: of new interfaces where the derived one is another's.
     """
 
     stack: Stack
@@ -145,3 +147,8 @@ class Desired:
     closed: bool = False
     moved: Mapping[Address, tuple[str, ...]] = field(default_factory=dict)
     outputs: Mapping[str, Output] = field(default_factory=dict)
+    macs: Macs = field(default_factory=dict)
+
+    def new_mac(self, domain: Address, key: str) -> str:
+        """The MAC of a new interface for which none is written."""
+        return new_mac(self.stack.uid, self.macs, domain, key)

@@ -14,7 +14,7 @@ from typing import TypeVar
 from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics, Place
 from kvmplan.kinds.domain import Domain
-from kvmplan.kinds.macs import derived_mac
+from kvmplan.kinds.macs import Macs, new_mac
 from kvmplan.kinds.network import Dhcp, DhcpHost, Dns, DnsHost, Network, NetworkIp
 from kvmplan.mapping.model import Mapped
 from kvmplan.spec import codes
@@ -53,16 +53,19 @@ class Refused(Exception):
         super().__init__(why)
 
 
-def write_leases(resources: dict[Address, Resource], stack: str, report: Diagnostics) -> None:
+def write_leases(
+    resources: dict[Address, Resource], stack: str, macs: Macs, report: Diagnostics
+) -> None:
     """Replace the networks that interfaces ask for addresses by such that give them out.
 
     Args:
         resources: all of a stack, by address.
         stack: its uid, from which MAC addresses are derived.
+        macs: those that are not as they are derived.
         report: gets what cannot be given out: KVP118.
     """
     servers: dict[Address, _Server] = {}
-    for lease in [found for r in resources.values() for found in _leases(r, stack)]:
+    for lease in [found for r in resources.values() for found in _leases(r, stack, macs)]:
         try:
             address, network = _network(lease, resources)
             server = servers.get(address)
@@ -81,13 +84,13 @@ def write_leases(resources: dict[Address, Resource], stack: str, report: Diagnos
         resources[address] = replace(resources[address], model=server.network())
 
 
-def _leases(resource: Resource, stack: str) -> Iterator[Lease]:
+def _leases(resource: Resource, stack: str, macs: Macs) -> Iterator[Lease]:
     model, address = resource.model, resource.address
     if not isinstance(model, Domain) or not model.interfaces:
         return
     for key, nic in model.interfaces.items():
         if nic.ip is not None:
-            mac = nic.mac or derived_mac(stack, address, key)
+            mac = nic.mac or new_mac(stack, macs, address, key)
             place = nearest(resource.places, ("interfaces", key, "ip"))
             yield Lease(address, key, mac, nic.mac is None, nic.ip, nic.network, place)
 

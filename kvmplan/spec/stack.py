@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kvmplan.address import Kind
 from kvmplan.diagnostics import Diagnostics
+from kvmplan.kinds.macs import Macs
 from kvmplan.mapping.model import Mapped
 from kvmplan.spec.budget import begin_run
 from kvmplan.spec.desired import Desired, LoadOptions, Stack
@@ -14,6 +15,7 @@ from kvmplan.spec.expand import Expander
 from kvmplan.spec.files import find, read_mapping, shown
 from kvmplan.spec.ignition import write_ignition
 from kvmplan.spec.leases import write_leases
+from kvmplan.spec.macs import other_macs
 from kvmplan.spec.moved import Moves
 from kvmplan.spec.names import Names
 from kvmplan.spec.node import Entry, Node
@@ -58,8 +60,10 @@ def load_stack(
     several, whole = bool(hosts and len(hosts) > 1), not report.has_errors
     moves = Moves(resolver.resources, report, several_hosts=several, whole=whole)
     moved = moves.read(documents, renderer, {"var": values})
+    macs: Macs = {}
     if stack is not None:
-        write_leases(resolver.resources, stack.uid, report)
+        macs = other_macs(resolver.resources, stack.uid)
+        write_leases(resolver.resources, stack.uid, macs, report)
         write_ignition(resolver.resources, report)
         write_seeds(resolver.resources, stack.uid, report)
     outputs = read_outputs(gather(documents, "outputs", report), values, renderer, report)
@@ -67,7 +71,7 @@ def load_stack(
         return None, report
     sources = (*map(shown, layout.files), *variables.sources)
     closed = not renderer.used_templates and not secrets.used
-    return Desired(stack, resolver.resources, sources, closed, moved, outputs), report
+    return Desired(stack, resolver.resources, sources, closed, moved, outputs, macs), report
 
 
 def _stack(

@@ -57,6 +57,7 @@ class _Stored(_Shape):
     resources: list[_Row]
     sources: list[str]
     moved: dict[str, list[str]]
+    macs: dict[str, dict[str, str]]
 
 
 class Unsavable(Exception):
@@ -81,6 +82,7 @@ def dump(desired: Desired) -> dict[str, Any]:
         "resources": [_resource(resource) for _, resource in sorted(desired.resources.items())],
         "sources": list(desired.sources),
         "moved": {str(address): list(names) for address, names in sorted(desired.moved.items())},
+        "macs": {str(address): dict(macs) for address, macs in sorted(desired.macs.items())},
     }
 
 
@@ -146,6 +148,7 @@ def restore(
             resources,
             tuple(data["sources"]),
             moved=moved,
+            macs={parse_address(address): macs for address, macs in data["macs"].items()},
         )
     except (KeyError, TypeError, AttributeError, ValidationError) as error:
         raise ValueError(f"the specs inside are not readable ({type(error).__name__})") from error

@@ -39,7 +39,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(["openssl", *words], cwd=made, check=True, capture_output=True)
 
     new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl(*new, "-x509", "-subj", "/CN=test CA", "-keyout", "ca.key", "-out", "ca.pem")
+    # Python 3.13 takes no CA that does not say what its key is for.
+    usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
+    ca = ("-x509", *usage, "-subj", "/CN=test CA", "-keyout", "ca.key", "-out", "ca.pem")
+    openssl(*new, *ca)
     openssl(*new, "-subj", "/CN=127.0.0.1", "-keyout", "server.key", "-out", "server.csr")
     (made / "names").write_text("subjectAltName = IP:127.0.0.1\n")
     signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names")

@@ -135,7 +135,7 @@ def test_a_member_of_another_shape_is_damage(member: str, content: object, tmp_p
     document["digest"] = digest(document)
     stack = {"name": "a", "uid": "b", "hosts": {}, "prune": False, "max_delete": [1, 1]}
     options = planfile._options_json(PlanOptions(), Path("/specs"))
-    desired = {"stack": stack, "resources": [], "sources": [], "moved": {}}
+    desired = {"stack": stack, "resources": [], "sources": [], "moved": {}, "macs": {}}
     good = dict(zip(MEMBERS, (document, "text", desired, options), strict=True))
     saved.write(file, good)
     assert planfile.load(file).text == "text"
