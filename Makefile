@@ -10,6 +10,8 @@ WORKERS ?= 2
 LAB_HOST ?= lab
 FUZZ_SECONDS ?= 60
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+NEED_ROOT = @[[ $$(id -u) == 0 ]] || { echo "$@: private libvirt hosts need root: sudo make $@; \
+	make unit runs the tests that need none" >&2; exit 1; }
 
 .PHONY: help setup demo test unit lint fmt golden integration bench fuzz lab docs clean
 
@@ -23,6 +25,7 @@ demo: setup ## Show kvmplan at work on a private libvirt host of its own
 	@scripts/demo
 
 test: setup ## Run every test, those against a real libvirtd and its guests included (needs root)
+	$(NEED_ROOT)
 	$(PYTEST) -n $(WORKERS) --dist loadfile --max-worker-restart 0
 
 unit: setup ## Run the tests that need no daemon
@@ -42,9 +45,11 @@ golden: setup ## Rewrite the expected parts of the golden cases
 	$(PYTEST) -m "not integration" --update-golden
 
 integration: setup ## Run the tests against a real libvirtd only (needs root)
+	$(NEED_ROOT)
 	$(PYTEST) -n $(WORKERS) --dist loadfile --max-worker-restart 0 -m integration
 
 bench: setup ## Measure kvmplan and print the numbers
+	$(NEED_ROOT)
 	$(BIN)/python -m tests.benchmarks
 
 fuzz: setup ## Search for inputs that break kvmplan, FUZZ_SECONDS for each kind (60)
