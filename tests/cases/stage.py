@@ -223,6 +223,7 @@ class _Builder:
         root = new_document(site, intent)
         for mark in root.iterfind("metadata/{https://kvmplan.org/ns/mark/1}object"):
             metadata = mark.getparent()
+            assert metadata is not None
             metadata.remove(mark)
             if not len(metadata):
                 root.remove(metadata)
@@ -289,7 +290,7 @@ class _Builder:
             mark = replace(mark, keys={("interfaces",): entry["names"]})
         if "applied" in entry:
             mark = replace(mark, applied=entry["applied"])
-        texts = []
+        texts: list[str | None] = []
         for text in (record.document, record.running):
             if text is None:
                 texts.append(None)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kvmplan.apply.execution import Execution
-from kvmplan.host import live
+from kvmplan.host import actuators, live
 from kvmplan.kinds.verbs import Verb
 from tests.faults.campaign import Campaign
 from tests.faults.course import Course
@@ -103,7 +103,7 @@ def hurt_second(
     monkeypatch: pytest.MonkeyPatch, hurt: Callable[[Any], None], *, before: bool
 ) -> list[str]:
     """Let something happen before or after the second title is written; who was to be written."""
-    real, asked = live.perform, list[str]()
+    real, asked = actuators.perform, list[str]()
 
     def perform(opened: Any, verb: Verb, address: Any, arguments: Any) -> None:
         if verb is not TITLE:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from operator import mul
+
 from hypothesis import strategies as st
 
 WORDS = """
@@ -25,7 +28,7 @@ def mutated(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
                 st.sampled_from(TOKENS).map(str.encode),
                 st.binary(max_size=6),
                 st.just(b""),
-                st.sampled_from((2, 3, 200)).map(lambda times, part=part: part * times),
+                st.sampled_from((2, 3, 200)).map(partial(mul, part)),
                 st.just(part[::-1]),
             )
         )

@@ -25,7 +25,7 @@ from tests.fuzz.seeds import pages
 @cache
 def stages() -> tuple[tuple[Desired, Stage, PlanOptions], ...]:
     """Every case that has a host with something on it."""
-    found = []
+    found: list[tuple[Desired, Stage, PlanOptions]] = []
     here = Path.cwd()
     for page in pages():
         with tempfile.TemporaryDirectory() as folder:

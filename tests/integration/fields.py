@@ -461,3 +461,38 @@ def drifting(subject: Subject) -> Iterator[tuple[Place, Edit]]:
 
 def _differences(wrong: Mapping[str, Any]) -> str:
     return "\n" + yaml.dump({name: str(value) for name, value in wrong.items()}, width=1000)
+
+
+class Life:
+    """What every field of a kind goes through, in this order; a module's own class is a test."""
+
+    def test_what_was_born_is_in_sync(self, bench: Bench) -> None:
+        bench.stack.in_sync()
+        bench.check_nothing_pending()
+
+    def test_every_field_changes(self, bench: Bench) -> None:
+        bench.turn("after")
+        bench.check_change()
+        bench.stack.apply()
+        bench.stack.in_sync()
+        bench.check_pending()
+
+    def test_nothing_waits_after_a_restart(self, bench: Bench) -> None:
+        bench.restart()
+        bench.stack.in_sync()
+        bench.check_nothing_pending()
+
+    def test_every_field_drifts(self, bench: Bench) -> None:
+        bench.undo()
+        bench.check_drift()
+        bench.stack.apply()
+        bench.stack.in_sync()
+
+    def test_every_field_is_released(self, bench: Bench) -> None:
+        bench.turn("released")
+        bench.check_released()
+
+    def test_every_field_goes_back_to_its_birth(self, bench: Bench) -> None:
+        bench.turn("default")
+        bench.stack.apply()
+        bench.stack.in_sync()

@@ -15,6 +15,7 @@ from kvmplan.mapping.document import parse, serialise
 from kvmplan.mapping.lens import patch
 from kvmplan.mapping.markers import Runtime
 from kvmplan.mapping.model import chain
+from tests.elements import the
 from tests.integration.support import Tree
 
 Place = tuple[str, ...]
@@ -58,9 +59,8 @@ def context_of(conn: libvirt.virConnect, root: Any) -> HostContext:
     def volume(name: str) -> VolumeFacts | None:
         pool, _, leaf = name.partition("/")
         handle = conn.storagePoolLookupByName(pool).storageVolLookupByName(leaf)
-        return VolumeFacts(
-            "file", handle.path(), parse(handle.XMLDesc()).find("target/format").get("type")
-        )
+        format_ = the(parse(handle.XMLDesc()), "target/format").get("type", "")
+        return VolumeFacts("file", handle.path(), format_)
 
     def volume_at(path: str) -> str | None:
         try:

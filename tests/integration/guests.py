@@ -9,6 +9,7 @@ from typing import Any
 
 import libvirt
 import libvirt_qemu
+from lxml.etree import _Element as Element
 
 from tests.integration.support import Run, Stack, document, wait_until
 from tests.privatehost import Console, PrivateHost
@@ -70,7 +71,7 @@ class Guest:
         assert after["id"] == before["id"]
         return planned
 
-    def both(self) -> list[object]:
+    def both(self) -> list[Element]:
         """The persistent and the running document."""
         return [document(self.domain), document(self.domain, RUNNING)]
 

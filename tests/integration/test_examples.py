@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import libvirt
@@ -89,13 +90,17 @@ def served() -> Iterator[Path]:
         yield Path(made)
 
 
+def _is_off(domain: libvirt.virDomain) -> bool:
+    return not domain.isActive()
+
+
 def pull_the_plug(conn: libvirt.virConnect) -> None:
     """Power off every guest: one that stopped at its firmware hears no power button."""
     for domain in conn.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
         # Right after libvirtd started again it may power off and still answer "not running" (55).
         with contextlib.suppress(libvirt.libvirtError):
             domain.destroy()
-        wait_until(lambda domain=domain: not domain.isActive(), "the guest is off", 10)
+        wait_until(partial(_is_off, domain), "the guest is off", 10)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)

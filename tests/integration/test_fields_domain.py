@@ -18,6 +18,7 @@ from tests.integration.fields import (
     Bench,
     Default,
     Edit,
+    Life,
     account,
     field_stack,
 )
@@ -357,41 +358,8 @@ def test_every_field_has_a_line(summaries: Path) -> None:
     account(Kind.DOMAIN, GROUPS, CANNOT_HERE, summaries)
 
 
-def test_what_was_born_is_in_sync(bench: Bench) -> None:
-    bench.stack.in_sync()
-    bench.check_nothing_pending()
-
-
-def test_every_field_changes(bench: Bench) -> None:
-    bench.turn("after")
-    bench.check_change()
-    bench.stack.apply()
-    bench.stack.in_sync()
-    bench.check_pending()
-
-
-def test_nothing_waits_after_a_restart(bench: Bench) -> None:
-    bench.restart()
-    bench.stack.in_sync()
-    bench.check_nothing_pending()
-
-
-def test_every_field_drifts(bench: Bench) -> None:
-    bench.undo()
-    bench.check_drift()
-    bench.stack.apply()
-    bench.stack.in_sync()
-
-
-def test_every_field_is_released(bench: Bench) -> None:
-    bench.turn("released")
-    bench.check_released()
-
-
-def test_every_field_goes_back_to_its_birth(bench: Bench) -> None:
-    bench.turn("default")
-    bench.stack.apply()
-    bench.stack.in_sync()
+class TestEveryField(Life):
+    """Of domains."""
 
 
 def test_a_password_changes_live_and_drifts(private_host: PrivateHost, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kvmplan.address import Kind
-from tests.integration.fields import SILENT, Bench, Edit, Group, account, field_stack
+from tests.integration.fields import SILENT, Bench, Edit, Group, Life, account, field_stack
 from tests.integration.support import connection
 from tests.privatehost import PrivateHost
 
@@ -25,7 +25,7 @@ SRV_RECORDS = {
     "domain": {**SRV, "service": "xmpp", "domain": "b.example"},
 }
 """Records by what makes each another one: several of a service live side by side."""
-SERVED = {"ips": {"$net.1/24": {"dhcp": {}}}}
+SERVED: dict[str, Any] = {"ips": {"$net.1/24": {"dhcp": {}}}}
 
 
 def net(
@@ -249,38 +249,5 @@ def test_every_field_has_a_line(summaries: Path) -> None:
     account(Kind.NETWORK, GROUPS, CANNOT_HERE, summaries)
 
 
-def test_what_was_born_is_in_sync(bench: Bench) -> None:
-    bench.stack.in_sync()
-    bench.check_nothing_pending()
-
-
-def test_every_field_changes(bench: Bench) -> None:
-    bench.turn("after")
-    bench.check_change()
-    bench.stack.apply()
-    bench.stack.in_sync()
-    bench.check_pending()
-
-
-def test_nothing_waits_after_a_restart(bench: Bench) -> None:
-    bench.restart()
-    bench.stack.in_sync()
-    bench.check_nothing_pending()
-
-
-def test_every_field_drifts(bench: Bench) -> None:
-    bench.undo()
-    bench.check_drift()
-    bench.stack.apply()
-    bench.stack.in_sync()
-
-
-def test_every_field_is_released(bench: Bench) -> None:
-    bench.turn("released")
-    bench.check_released()
-
-
-def test_every_field_goes_back_to_its_birth(bench: Bench) -> None:
-    bench.turn("default")
-    bench.stack.apply()
-    bench.stack.in_sync()
+class TestEveryField(Life):
+    """Of networks."""

@@ -80,10 +80,12 @@ def networks(tag: str) -> dict[str, Any]:
 
 def stores(tag: str, directory: Path) -> dict[str, Any]:
     """Pools and volumes in unusual words."""
-    pools = {f"{tag}-{n}": {"path": f"{directory}/pool{n}///"} for n in (1, 2)}
+    pools: dict[str, dict[str, Any]] = {
+        f"{tag}-{n}": {"path": f"{directory}/pool{n}///"} for n in (1, 2)
+    }
     pools[f"{tag}-1"]["permissions"] = {"mode": "755"}
     pools[f"{tag}-2"]["permissions"] = {"mode": "0755"}
-    volumes = {
+    volumes: dict[str, dict[str, Any]] = {
         f"{tag}-1/{format_}-{size}.img": {"capacity": size, "format": format_}
         for format_ in ("raw", "qcow2")
         for size in ("1000001B", "1025KiB", "1024KiB", "1MiB", "1537B")

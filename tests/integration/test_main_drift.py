@@ -7,7 +7,9 @@ from pathlib import Path
 
 import libvirt
 import pytest
+from lxml.etree import _Element as Element
 
+from tests.elements import the
 from tests.integration.support import (
     Stack,
     document,
@@ -112,14 +114,14 @@ def test_a_clone_is_not_ours(made: Stack, conn: libvirt.virConnect) -> None:
     clone.undefine()
 
 
-def libvirt_clone(root: object, name: str) -> str:
+def libvirt_clone(root: Element, name: str) -> str:
     """A document as virt-clone leaves it: its own name, uuid and MAC, our mark inside."""
     from lxml import etree
 
     text: str = etree.tostring(root).decode()
     again = etree.fromstring(text)
-    again.find("name").text = name
-    again.remove(again.find("uuid"))
+    the(again, "name").text = name
+    again.remove(the(again, "uuid"))
     for mac in again.iterfind("devices/interface/mac"):
         mac.set("address", "52:54:00:c1:0e:01")
     cloned: str = etree.tostring(again).decode()

@@ -10,6 +10,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import libvirt
 import pytest
@@ -259,7 +260,7 @@ def test_short_disks(private_host: PrivateHost, tmp_path: Path) -> None:
     with stack(tmp_path, private_host) as it, connection(private_host) as live:
         pool, name = it.tag, f"{it.tag}-web"
         it.specs["pools"] = {pool: {"path": str(tmp_path / "pool"), "autostart": False}}
-        disks = {
+        disks: dict[str, dict[str, Any]] = {
             "vda": {"size": "16MiB", "pool": pool, "source": {"file": "image.qcow2"}},
             "vdb": {"size": "1MiB", "pool": pool, "format": "raw"},
             "vdc": {"pool": pool, "backing": f"{pool}/{name}-vda.qcow2"},

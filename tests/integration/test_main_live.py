@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from functools import partial
 
 import libvirt
 import pytest
 
+from tests.elements import the
 from tests.integration.guests import MIB, RUNNING, Guest, inside
 from tests.integration.support import (
     connection,
@@ -20,6 +22,7 @@ from tests.integration.support import (
     wait_until,
 )
 from tests.privatehost import PrivateHost, TinyGuest
+from tests.privatehost.guest import GuestState
 
 pytestmark = [pytest.mark.guest, pytest.mark.xdist_group("live")]
 
@@ -66,6 +69,10 @@ def test_vcpus_grow_within_the_maximum(guest: Guest) -> None:
     assert guest.domain.vcpusFlags(libvirt.VIR_DOMAIN_AFFECT_CONFIG) == 2
 
 
+def _has_memory(mib: int, state: GuestState) -> bool:
+    return abs(state.memory - mib) <= 8
+
+
 def test_the_balloon_follows_both_ways(guest: Guest) -> None:
     full = guest.state().memory
     for current, maximum in (("112MiB", "192MiB"), ("176MiB", "192MiB")):
@@ -73,7 +80,7 @@ def test_the_balloon_follows_both_ways(guest: Guest) -> None:
         guest.stack.apply()
         wanted = int(current.removesuffix("MiB"))
         expected = full + wanted - 160
-        guest.console.wait_state(lambda state, mib=expected: abs(state.memory - mib) <= 8)
+        guest.console.wait_state(partial(_has_memory, expected))
         # libvirt hears of it from QEMU at most once a second.
         wait_until(
             lambda: "Waiting for the guest" not in guest.stack.in_sync().out, "libvirt has noticed"
@@ -123,14 +130,14 @@ def test_a_nic_changes_its_network(guest: Guest) -> None:
 
 
 def test_a_cable_is_pulled_and_put_back(guest: Guest) -> None:
-    address = guest.state().nics["52:54:00:ab:00:01"].partition("/")[0]
+    address = str(guest.state().nics["52:54:00:ab:00:01"]).partition("/")[0]
     greeting = ["timeout", "2", "bash", "-c", f"echo > /dev/tcp/{address}/80"]
     nic = guest.spec["interfaces"]["lan"]
     wait_until(lambda: guest.host.run(greeting, check=False).returncode == 0, "guest answers")
     nic["link"] = "down"
     guest.edit()
     for root in guest.both():
-        assert root.find("devices/interface/link").get("state") == "down"
+        assert the(root, "devices/interface/link").get("state") == "down"
     assert guest.host.run(greeting, check=False).returncode != 0
     nic["link"] = "up"
     guest.edit()
@@ -164,8 +171,8 @@ def test_a_medium_is_changed(guest: Guest) -> None:
     guest.edit()
     assert inside(guest, "blockdev", "--getsize64", "/dev/sr0") == str(2 * MIB)
     for root in guest.both():
-        source = root.find("devices/disk[@device='cdrom']/source")
-        assert source.get("file").endswith("two.iso")
+        source = the(root, "devices/disk[@device='cdrom']/source")
+        assert str(source.get("file")).endswith("two.iso")
 
 
 def test_a_static_lease_is_added_to_a_running_network(guest: Guest) -> None:

@@ -201,8 +201,7 @@ def test_a_held_lock_stops_apply_until_it_is_removed(
 ) -> None:
     holder = open_host(uri=private_host.uri)
     try:
-        held = holder.lock(owner.uid, "a test", 0.0)
-        with held:
+        with holder.lock(owner.uid, "a test", 0.0) as held:
             assert owner.plan().code == 2  # a plan takes none
             refused = owner.apply(code=4)
             assert "KVP401" in refused.err

@@ -72,8 +72,9 @@ def test_whoever_is_locked_out_is_told_by_whom(private_host: PrivateHost, tmp_pa
         made.specs["domains"] = {made.tag: idle_domain()}
         made.write()
         uri, nowhere = private_host.uri, {"XDG_STATE_HOME": "/proc/nowhere"}
-        flags = {"connect": uri, "read_only": False, "on_unreachable": "fail"}
-        session = open_session(str(made.path), (), (), **flags)
+        session = open_session(
+            str(made.path), (), (), connect=uri, read_only=False, on_unreachable="fail"
+        )
         try:
             with locked(session, 0, "apply"):
                 here = made.apply(code=4)

@@ -90,7 +90,7 @@ def test_what_a_first_boot_reads(
             made.settle()
         domain = conn.lookupByName(tag)
         assert has_seed(domain) == (False, False)
-        wait_until(lambda: list(console_of(tmp_path, tag).state().disks) == ["vda"], "no vdz", 60)
+        console_of(tmp_path, tag).wait_state(lambda state: list(state.disks) == ["vda"], 60)
         ask(domain, "guest-exec", path="/bin/sh", arg=["-c", f"cat {CONFIG} >/dev/console"])
         said = re.compile(r'\{\s*"ignition".*?"note": "first"\s*\}', re.DOTALL)
         wait_until(lambda: bool(said.search(console_of(tmp_path, tag).text())), "it says it", 60)

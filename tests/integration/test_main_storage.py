@@ -13,6 +13,7 @@ import pytest
 from lxml import etree
 
 from kvmplan.kinds.pooltypes import POOL_TYPES
+from tests.elements import the
 from tests.integration.support import Stack, document, idle_domain, stack, wait_until
 from tests.privatehost import PrivateHost
 from tests.unit.test_kinds_pools import WHOLE
@@ -30,7 +31,7 @@ def made(private_host: PrivateHost, tmp_path: Path) -> Iterator[Stack]:
 
 def pool_capabilities(conn: libvirt.virConnect) -> dict[str, Any]:
     root = etree.fromstring(conn.getStoragePoolCapabilities().encode())
-    return {node.get("type"): node for node in root.iterfind("pool")}
+    return {str(node.get("type")): node for node in root.iterfind("pool")}
 
 
 def test_the_table_says_what_libvirt_says(conn: libvirt.virConnect) -> None:
@@ -128,7 +129,7 @@ def test_sizes_copies_and_encryption(made: Stack, conn: libvirt.virConnect) -> N
     made.in_sync()
     assert pool.storageVolLookupByName("copy.qcow2").info()[1] == 24 * MIB
     over = etree.fromstring(pool.storageVolLookupByName("over.qcow2").XMLDesc(0))
-    assert over.find("backingStore/format").get("type") == "qcow2"
+    assert the(over, "backingStore/format").get("type") == "qcow2"
     secret = document(conn.lookupByName(tag)).find("devices/disk/source/encryption/secret")
     assert secret.get("usage") == f"{tag}/key"
     disk["encryption"] = str(uuid.uuid4())

@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from kvmplan.address import Kind
+from kvmplan.host import actuators, live
 from kvmplan.host import claims as claim_store
-from kvmplan.host import live
 from kvmplan.kinds.mark import NAMESPACE
 from kvmplan.kinds.verbs import Verb
 from tests.faults.injector import WRITES
@@ -98,7 +98,7 @@ def only_marks(conn: Any, verb: Verb, address: Any, arguments: Any) -> bool:
 @contextmanager
 def recorded() -> Iterator[Recorder]:
     """Everything that is written to hosts meanwhile."""
-    recorder, real = Recorder(libvirt.libvirtmod), live.perform
+    recorder, real = Recorder(libvirt.libvirtmod), actuators.perform
     with (
         mock.patch.object(libvirt, "libvirtmod", recorder),
         mock.patch.object(live, "perform", lambda *given: recorder.perform(real, *given)),

@@ -13,6 +13,7 @@ from pathlib import Path
 import libvirt
 import pytest
 
+from tests.elements import the
 from tests.integration.support import (
     Run,
     SecretRef,
@@ -122,7 +123,7 @@ def definitions(conn: libvirt.virConnect) -> Tree:
     }
     sizes = ("capacity", "allocation", "available")
     found: Tree = {k: canonical(etree.fromstring(text), *sizes) for k, text in documents.items()}
-    found["volume"] = [volume.findtext("capacity"), volume.find("target/format").get("type")]
+    found["volume"] = [volume.findtext("capacity"), the(volume, "target/format").get("type")]
     return found
 
 

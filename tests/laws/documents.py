@@ -51,7 +51,7 @@ def text_of(name: str) -> str:
 
 def context(kind: Kind, desired: Mapping[str, Any]) -> HostContext:
     """A context that knows the desired names and facts, and volumes below ``/pools``."""
-    names = {
+    names: dict[tuple[str, ...], dict[str, str]] = {
         (field,): {
             str(key_of(binding.place, item)): key
             for key, item in (desired.get(field) or {}).items()

@@ -48,8 +48,8 @@ FRAGMENTS = st.sampled_from(
 
 @st.composite
 def _ranges(draw: st.DrawFn) -> str:
-    version = draw(st.sampled_from([4, 6]))
-    both = sorted((draw(st.ip_addresses(v=version)), draw(st.ip_addresses(v=version))))
+    addresses = draw(st.sampled_from((st.ip_addresses(v=4), st.ip_addresses(v=6))))
+    both = sorted((draw(addresses), draw(addresses)))
     return f"{both[0]}-{both[1]}"
 
 
@@ -204,7 +204,7 @@ def _value(draw: st.DrawFn, model: type[Mapped], name: str, must: tuple[str, ...
         return draw(values(info.annotation, tuple(info.metadata)))
     if not isinstance(binding.place, Items):
         return draw(_raw(binding.item, must))
-    place, items = binding.place, {}
+    place, items = binding.place, dict[str, Any]()
     for index in range(draw(st.integers(1 if must else 0, 3))):
         item = draw(_raw(binding.item, must if index == 0 else ()))
         compared = _compared(binding.item, item)

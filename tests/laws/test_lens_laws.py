@@ -113,7 +113,7 @@ def strange(number: int) -> list[Element]:
     return [foreign, etree.Element("unknown", {"id": f"u{number}"}), etree.Comment(f"c{number}")]
 
 
-def sow(root: Element) -> dict[str, tuple[Element, str]]:
+def sow(root: Element) -> dict[str, tuple[Element, bytes]]:
     """Put strange nodes everywhere it is safe; each with its parent and canonical form."""
     numbers, sown = count(), {}
     for parent in [root, *(node for path in SAFE for node in root.findall(path))]:
@@ -175,7 +175,9 @@ def test_patching_one_item_changes_no_other(name: str) -> None:
 def without(root: Element, tag: str) -> Element:
     copied = copy.deepcopy(root)
     for node in list(copied.iter(tag)):
-        node.getparent().remove(node)
+        parent = node.getparent()
+        assert parent is not None
+        parent.remove(node)
     return copied
 
 

@@ -32,6 +32,7 @@ from kvmplan.mapping.model import declared, has_secrets, walk
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.planner import Planned, Planner
 from kvmplan.spec.desired import Desired, Lifecycle, Reference, Resource, Stack
+from tests.elements import attributes, the
 
 T = TypeVar("T")
 
@@ -236,7 +237,7 @@ class FakeHost:
         root = etree.fromstring(xml)
         root.set("type", "file")
         path = f"/pools/{address.name}"
-        etree.SubElement(root.find("target"), "path").text = path
+        etree.SubElement(the(root, "target"), "path").text = path
         self.things[address] = Thing(etree.tostring(root, encoding="unicode"), path)
 
     def _edit(self, thing: Thing, edit: Callable[[Any], Any], *, live: bool = True) -> None:
@@ -309,7 +310,7 @@ def _metadata(root: Any, arguments: Mapping[str, Any]) -> None:
     assert etree.QName(bare).namespace is None, "libvirt declares the namespace itself"
     space = arguments["namespace"]
     node = etree.SubElement(
-        holder, f"{{{space}}}{bare.tag}", dict(bare.attrib), {arguments["prefix"]: space}
+        holder, f"{{{space}}}{bare.tag}", attributes(bare), {arguments["prefix"]: space}
     )
     node.text = bare.text
 
@@ -324,9 +325,9 @@ def _detach(root: Any, arguments: Mapping[str, Any]) -> None:
 def _update(root: Any, xml: str) -> None:
     new = etree.fromstring(xml)
     inner = "target" if new.tag == "disk" else "mac"
-    key = dict(new.find(inner).attrib)
+    key = attributes(the(new, inner))
     for node in root.find("devices").findall(new.tag):
-        if dict(node.find(inner).attrib) == key:
+        if attributes(the(node, inner)) == key:
             node.getparent().replace(node, copy.deepcopy(new))
 
 

@@ -33,7 +33,7 @@ BROKEN = HostError("no space left", code=38, name="VIR_ERR_SYSTEM_ERROR")
 
 def run(wanted: Resources, host: FakeHost, **lifecycles: Lifecycle) -> list[Event]:
     events: list[Event] = []
-    apply(planned(desired(wanted, **lifecycles), host), {"local": host}, {}, events.append)
+    apply(planned(desired(wanted, {}, **lifecycles), host), {"local": host}, {}, events.append)
     return events
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Any
 
+from kvmplan.address import Address
 from kvmplan.apply.applier import apply
 from kvmplan.apply.events import (
     ApplyFinished,
@@ -230,7 +231,11 @@ def test_a_plan_without_changes_writes_nothing() -> None:
 
 def test_hosts_work_side_by_side() -> None:
     both = threading.Barrier(2, timeout=10)
-    hosts = [FakeHost(name, before=lambda verb, address: both.wait()) for name in ("a", "b")]
+
+    def meet(verb: Verb, address: Address) -> None:
+        both.wait()
+
+    hosts = [FakeHost(name, before=meet) for name in ("a", "b")]
     wanted = desired(
         {f"{host.name}:network.lan": {"active": False, "autostart": False} for host in hosts}
     )

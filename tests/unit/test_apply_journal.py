@@ -68,7 +68,7 @@ def test_what_was_there_is_on_disk_before_it_is_touched(tmp_path: Path) -> None:
     on_record: list[str] = []
 
     def look(verb: Verb, address: Address) -> None:
-        on_record.append(touched(tmp_path)["domain.web"].before["document"])
+        on_record.append((touched(tmp_path)["domain.web"].before or {})["document"])
 
     host.before = look
     (finished,) = [e for e in run(TWO, host, tmp_path) if isinstance(e, ApplyFinished)]

@@ -21,6 +21,7 @@ from kvmplan.kinds.mark import read_mark
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.impact import Impact
 from kvmplan.plan.options import PlanOptions
+from tests.elements import the
 from tests.unit.fakehost import FakeHost, desired, planned, short
 
 Resources = dict[str, dict[str, Any]]
@@ -144,7 +145,7 @@ def test_a_disk_is_plugged_in_and_out() -> None:
     run(web(disks={"vdb": DISK}), host)
     _, _, sent = host.calls[1]
     assert host.calls[1][0] is Verb.ATTACH
-    assert etree.fromstring(sent["xml"]).find("target").get("dev") == "vdb"
+    assert the(etree.fromstring(sent["xml"]), "target").get("dev") == "vdb"
     host.calls.clear()
     run(web(disks={}), host)
     verb, _, sent = host.calls[1]
@@ -171,8 +172,8 @@ def test_a_device_is_updated_from_its_live_element() -> None:
     verb, _, sent = host.calls[1]
     node = etree.fromstring(sent["xml"])
     assert verb is Verb.UPDATE_DEVICE
-    assert node.find("link").get("state") == "down"
-    assert node.find("alias").get("name") == "ua-x"
+    assert the(node, "link").get("state") == "down"
+    assert the(node, "alias").get("name") == "ua-x"
 
 
 def test_what_cannot_be_live_is_written_for_the_next_boot_and_told() -> None:

@@ -1,5 +1,7 @@
 """libvirt's errors become ours by their code, and ours become diagnostics with a remedy."""
 
+from typing import Any
+
 import libvirt
 import pytest
 
@@ -11,8 +13,9 @@ SYSTEM = "qemu:///system"
 
 
 def error(code: int, message: str = "no", domain: int = libvirt.VIR_FROM_QEMU) -> Exception:
-    raised = libvirt.libvirtError("test")
+    raised: Any = libvirt.libvirtError("test")
     raised.err = (code, domain, message, 2, "", "", "", 0, 0)
+    assert isinstance(raised, Exception)
     return raised
 
 

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import lzma
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from kvmplan.images import formats, web
+from kvmplan.images import web
 from kvmplan.images.errors import ImageError
 from kvmplan.images.fetch import Image, Images, Wanted
 from kvmplan.images.store import Store
@@ -239,7 +240,7 @@ def test_qemu_img_is_not_needed(
     images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     qemu_img("create", "-f", "qcow2", tmp_path / "good", "3M")
-    monkeypatch.setattr(formats.shutil, "which", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     assert get(images, file="good").capacity == 3 << 20
 
 

@@ -7,6 +7,7 @@ import pytest
 from kvmplan.address import Kind
 from kvmplan.kinds import describe
 from kvmplan.mapping.document import parse, serialise
+from tests.elements import attributes, the
 from tests.laws.documents import Lens, lens, text_of
 
 
@@ -28,20 +29,20 @@ def test_a_machine_alias_is_a_family(wanted: str, same: bool) -> None:
 def test_secure_boot_is_the_loaders_word_where_there_is_one() -> None:
     assert lens("domain-uefi-loader", {}).read()["firmware"]["secure_boot"] is True
     there = patched("domain-uefi-loader", firmware={"secure_boot": False})
-    assert there.root.find("os/loader").get("secure") == "no"
+    assert the(there.root, "os/loader").get("secure") == "no"
     assert there.root.find("os/firmware") is None
     chosen = patched("domain-uefi-auto", firmware={"secure_boot": True})
-    assert chosen.root.find("os/firmware/feature[@name='secure-boot']").get("enabled") == "yes"
+    assert the(chosen.root, "os/firmware/feature[@name='secure-boot']").get("enabled") == "yes"
 
 
 def test_bios_takes_loader_and_nvram_out() -> None:
     there = patched("domain-uefi-loader", firmware={"type": "bios"})
-    assert [node.tag for node in there.root.find("os")] == ["type", "boot"]
+    assert [node.tag for node in the(there.root, "os")] == ["type", "boot"]
 
 
 def test_graphics_by_address_are_no_longer_by_socket() -> None:
     there = patched("domain-vncsocket", graphics={"vnc": {"type": "vnc", "port": 5901}})
-    assert dict(there.root.find("devices/graphics").attrib) == {
+    assert attributes(the(there.root, "devices/graphics")) == {
         "type": "vnc",
         "port": "5901",
         "autoport": "no",
@@ -51,9 +52,9 @@ def test_graphics_by_address_are_no_longer_by_socket() -> None:
 def test_a_volume_on_a_disk_is_written_by_its_path() -> None:
     disk = {"target": "vda", "volume": "vms/new"}
     there = patched("domain-run", disks={**lens("domain-run", {}).read()["disks"], "vda": disk})
-    node = there.root.find("devices/disk")
+    node = the(there.root, "devices/disk")
     assert node.get("type") == "file"
-    assert node.find("source").get("file") == "/pools/vms/new"
+    assert the(node, "source").get("file") == "/pools/vms/new"
     assert node.find("address") is not None
 
 
@@ -61,7 +62,7 @@ def test_a_backing_is_written_once_and_with_its_format() -> None:
     there = Lens(Kind.VOLUME, parse(text_of("volume")), {"backing": {"volume": "vms/base"}})
     for _ in range(2):
         there.patch([(("backing", "volume"), None, "vms/base")])
-    store = there.root.find("backingStore")
+    store = the(there.root, "backingStore")
     assert "".join(serialise(node) for node in store) == (
         '<path>/pools/vms/base</path><format type="qcow2"/>'
     )

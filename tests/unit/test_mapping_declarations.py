@@ -38,7 +38,7 @@ class Leaf(Mapped):
 def declare(type_: Any, *marks: Any) -> type[Mapped]:
     from pydantic import Field
 
-    annotated = Annotated[(type_ | None, *marks, Field(description="A field."))]  # type: ignore[valid-type]
+    annotated = Annotated[(type_ | None, *marks, Field(description="A field."))]
     return create_model("Probe", __base__=Mapped, field=(annotated, None))
 
 

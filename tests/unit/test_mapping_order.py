@@ -13,6 +13,7 @@ from kvmplan.kinds import MODELS
 from kvmplan.mapping.document import parse, serialise
 from kvmplan.mapping.lens import patch, read
 from kvmplan.mapping.model import declared
+from tests.elements import the
 from tests.laws.documents import NAMES, Lens, kind_of, text_of
 
 SCHEMAS = Path("/usr/share/libvirt/schemas")
@@ -171,4 +172,4 @@ def test_each_field_goes_into_real_documents(name: str) -> None:
 def test_the_order_of_an_address(before: str, path: Any, value: Any, tags: str) -> None:
     there = Lens(Kind.NETWORK, parse(f"<network><name>n</name>{before}</network>"), {})
     there.patch([(("ips", "10.9.0.1/24", *path), None, value)])
-    assert [node.tag for node in there.root.find("ip").iter()][1:] == tags.split()
+    assert [node.tag for node in the(there.root, "ip").iter()][1:] == tags.split()

@@ -35,7 +35,8 @@ def owner(host: FakeHost) -> tuple[str, str]:
 
 
 def codes(plan: Plan) -> list[str]:
-    return [item.code for item in (*plan.diagnostics, *plan.refusals)]
+    refused = [refusal.code for refusal in plan.refusals]
+    return [*(problem.code for problem in plan.diagnostics), *refused]
 
 
 @pytest.fixture

@@ -148,4 +148,4 @@ def test_flags_that_judge_otherwise_are_not_plain() -> None:
         {"drift": "keep"},
         {"only": frozenset({ADDRESS})},
     ):
-        assert not is_plain(PlanOptions(**given))  # type: ignore[arg-type]
+        assert not is_plain(PlanOptions(**given))

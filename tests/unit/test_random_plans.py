@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hypothesis import HealthCheck, Phase, given, settings
@@ -84,7 +85,7 @@ def test_what_holds_for_random_plans(summaries: Path) -> None:
     def walk(data: st.DataObject) -> None:
         host = FakeHost()
         host.things[short("network.theirs")] = Thing(STRANGER, "5d1c", active=True)
-        tree, before = data.draw(stacks()), {}
+        tree, before = data.draw(stacks()), dict[str, Any]()
         for _ in range(3):
             specs = named(tree, "k", Path("/pools"))
             step(host, specs, before, counts)

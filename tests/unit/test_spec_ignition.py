@@ -44,7 +44,8 @@ def seed_of(directory: Path, ignition: str) -> str | SecretText:
     volume = desired.resources[parse_address("local:volume.vms/web.ign")].model
     assert isinstance(volume, Volume)
     assert volume.seed is not None
-    return volume.seed
+    seed: str | SecretText = volume.seed
+    return seed
 
 
 @pytest.mark.parametrize(

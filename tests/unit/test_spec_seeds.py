@@ -35,6 +35,7 @@ def seed_of(directory: Path, cloud_init: str, more: str = DISKS) -> tuple[Any, d
     volume = desired.resources[parse_address("local:volume.vms/web-seed.iso")].model
     assert isinstance(volume, Volume)
     seed = volume.seed
+    assert seed is not None
     text = seed.reveal() if isinstance(seed, SecretText) else seed
     return seed, json.loads(text)
 
