@@ -23,8 +23,6 @@ ZSTD_WINDOW = 64 * 1024 * 1024
 ZSTD_STEP = 512
 """Compressed bytes given at once: four of them can become 128 KiB, and are not held back."""
 
-ANEW = "have it made anew"
-
 Chunks = Iterator[bytes]
 
 _LONGEST_MAGIC = 6

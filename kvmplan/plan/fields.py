@@ -15,7 +15,7 @@ from kvmplan.mapping.document import parse_to_read
 from kvmplan.mapping.impact import Impact
 from kvmplan.mapping.lens import read
 from kvmplan.mapping.markers import Items, Runtime
-from kvmplan.mapping.model import Mapped, chain, strategy_of
+from kvmplan.mapping.model import chain, strategy_of
 from kvmplan.mapping.strategy import Effect, Situation
 from kvmplan.plan.change import FieldChange, Path
 from kvmplan.plan.intent import Intent, without_followers
@@ -266,11 +266,3 @@ def _birth_note(intent: Intent, path: Path, before: Any, after: Any) -> str:
         return f"{name}: not what it was born with; --replace {intent.address.short} acts"
     was, says = describe(kind, path, before), describe(kind, path, after)
     return f"{name}: born from {was}, the spec says {says}; --replace {intent.address.short} acts"
-
-
-def ends_at_member(model: type[Mapped], path: Path) -> bool:
-    """Whether a path names a whole member of a collection."""
-    links = chain(model, path)
-    return isinstance(links[-1].place, Items) and len(path) == sum(
-        2 if isinstance(link.place, Items) else 1 for link in links
-    )
