@@ -20,6 +20,7 @@ from kvmplan.spec.moved import Moves
 from kvmplan.spec.names import Names
 from kvmplan.spec.node import Entry, Node
 from kvmplan.spec.outputs import read_outputs
+from kvmplan.spec.paths import write_path_references
 from kvmplan.spec.render import Renderer, Unrendered
 from kvmplan.spec.resolve import Resolver
 from kvmplan.spec.secrets import Secrets
@@ -66,6 +67,7 @@ def load_stack(
         write_leases(resolver.resources, stack.uid, macs, report)
         write_ignition(resolver.resources, report)
         write_seeds(resolver.resources, stack.uid, report)
+        write_path_references(resolver.resources)
     outputs = read_outputs(gather(documents, "outputs", report), values, renderer, report)
     if stack is None or (report.has_errors and not options.keep_going):
         return None, report
