@@ -12,7 +12,7 @@ Macs = Mapping[Address, Mapping[str, str]]
 """Of interfaces whose derived MAC is another's, the one that they get: by domain, by name."""
 
 OUI = "52:54:00"
-"""The prefix of QEMU's MAC addresses; it leaves 24 bits, so of 5,000 interfaces two are alike."""
+"""The prefix of QEMU's MACs; with the 24 bits that it leaves, two of 5,000 are probably alike."""
 
 
 @cache

@@ -9,6 +9,7 @@ from kvmplan.address import Address
 from kvmplan.diagnostics import Diagnostics
 from kvmplan.kinds.verbs import Verb
 from kvmplan.plan.change import Action, Change, Step
+from kvmplan.plan.circles import report_circles
 from kvmplan.plan.graph import FORWARD, REMOVE, Cycle, Node, order
 from kvmplan.spec.desired import Desired
 
@@ -73,20 +74,11 @@ def _edges(parts: Mapping[Node, object], depends: Edges) -> Iterable[tuple[Node,
 
 
 def _report(cycle: Cycle, desired: Desired, found: Diagnostics) -> None:
-    """KVP121 at each reference of the circle."""
-    for source, target in zip(cycle.addresses, cycle.addresses[1:], strict=False):
-        resource = desired.resources.get(source)
-        places = (
-            [r.place for r in (*resource.references, *resource.depends_on) if r.target == target]
-            if resource
-            else []
-        )
-        place = places[0] if places else (resource.place if resource else None)
-        summary = f"references form a cycle: {cycle}"
-        found.error(
-            "KVP121",
-            summary,
-            place,
-            f"{source.short} refers to {target.short} here; break one of them",
-            source,
-        )
+    """KVP121 for the circles of the specs; if there is none, for what the live objects close."""
+    if report_circles(desired, found):
+        return
+    first = cycle.addresses[0]
+    resource = desired.resources.get(first)
+    summary = f"the specs and what is on the host form a cycle: {cycle}"
+    remedy = f"apply a part of it first: --target {first.short}"
+    found.error("KVP121", summary, resource.place if resource else None, remedy, first)

@@ -59,7 +59,7 @@ def order(nodes: Iterable[Node], edges: Iterable[tuple[Node, Node]]) -> Order:
         ordered = list(nx.lexicographical_topological_sort(graph))
     except nx.NetworkXUnfeasible as error:
         links = nx.find_cycle(graph)
-        raise Cycle(tuple(ranked[link[0]] for link in (*links, links[0]))) from error
+        raise Cycle(tuple(ranked[link[0]][0] for link in (*links, links[0]))) from error
     return Order(
         tuple(ranked[number] for number in ordered),
         {ranked[n]: tuple(sorted(ranked[m] for m in graph.predecessors(n))) for n in ordered},

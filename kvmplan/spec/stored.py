@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from kvmplan.address import Address, Kind, parse_address
 from kvmplan.diagnostics import Place
 from kvmplan.mapping.model import Mapped
-from kvmplan.mapping.types import SecretText
+from kvmplan.mapping.types import Mac, SecretText
 from kvmplan.spec.desired import Desired, HostSpec, Lifecycle, Reference, Resource, Stack
 from kvmplan.spec.loader import SECRET_SOURCES
 from kvmplan.spec.secrets import Secrets
@@ -57,7 +57,7 @@ class _Stored(_Shape):
     resources: list[_Row]
     sources: list[str]
     moved: dict[str, list[str]]
-    macs: dict[str, dict[str, str]]
+    macs: dict[str, dict[str, Mac]]
 
 
 class Unsavable(Exception):

@@ -184,8 +184,8 @@ def apply_and_phase(*arguments: str) -> tuple[float, float]:
 def measure_defines(uri: str, specs: Path) -> None:
     """Defining through apply, against raw defines of the very same documents, in turn.
 
-    Apply carries out 4 steps at once: raw defines in as many threads show what that could come to,
-    those one after another what a script of the user's would take.
+    Apply carries out 4 steps at once, so raw defines are made in 4 threads; one after another, as a
+    script of the user's would make them, they are shown for comparison.
     """
     rounds = []
     for _ in range(ROUNDS):
@@ -199,9 +199,9 @@ def measure_defines(uri: str, specs: Path) -> None:
     times = (statistics.median(column) for column in zip(*rounds, strict=True))
     through, phase, threaded, serial = times
     for name, ours, raw in (
-        ("define through apply / raw defines", through, serial),
-        ("define through apply / raw defines in 4 threads", through, threaded),
-        ("define, the apply phase alone / raw defines in 4 threads", phase, threaded),
+        ("define through apply / raw defines", through, threaded),
+        ("define, the apply phase alone / raw defines", phase, threaded),
+        ("define through apply / raw defines, one after another", through, serial),
     ):
         report(name, ours / raw, 1.5, ours=ours, raw=raw)
     kvmplan("apply", str(specs), "--connect", uri, "--auto-approve")

@@ -62,6 +62,50 @@ def test_a_socket_that_nobody_listens_on(own_host: PrivateHost, tmp_path: Path) 
     said(one.run("apply", "--auto-approve"), 1, "error[KVP50")
 
 
+@pytest.mark.parametrize("command", ["plan", "apply"])
+def test_references_in_a_circle(made: Stack, tmp_path: Path, command: str) -> None:
+    tag, pool = made.tag, tmp_path / "pool"
+    made.specs |= {
+        "pools": {tag: {"path": str(pool)}},
+        "volumes": {
+            f"{tag}/a.qcow2": {"backing": {"path": f"{pool}/b.qcow2", "format": "qcow2"}},
+            f"{tag}/b.qcow2": {"backing": {"volume": f"{tag}/a.qcow2"}},
+        },
+    }
+    flags = ["--auto-approve"] if command == "apply" else []
+
+    said(
+        made.run(command, *flags),
+        1,
+        "error[KVP121]",
+        "references form a cycle",
+        f"volume.{tag}/a.qcow2 ->",
+    )
+    assert not pool.exists()
+
+
+def test_files_of_the_stack_are_made_first(made: Stack, tmp_path: Path) -> None:
+    tag, pool = made.tag, tmp_path / "pool"
+    disks = {name: {"vda": {"file": f"{pool}/{name}.qcow2", "format": "qcow2"}} for name in "yz"}
+    made.specs |= {
+        "pools": {tag: {"path": str(pool)}},
+        "volumes": {
+            f"{tag}/{name}.qcow2": {"capacity": "1MiB", **more}
+            for name, more in (
+                ("y", {}),
+                ("z", {}),
+                ("a", {"backing": {"path": f"{pool}/z.qcow2", "format": "qcow2"}}),
+            )
+        },
+        "domains": {
+            f"{tag}-on": idle_domain(disks=disks["y"], state="running"),
+            f"{tag}-off": idle_domain(disks=disks["z"]),
+        },
+    }
+    made.settle()
+    made.in_sync()
+
+
 def test_read_only_plans_and_never_writes(made: Stack) -> None:
     made.specs["domains"] = {f"{made.tag}-a": idle_domain(title="one")}
     said(made.plan("--read-only"), 2, "1 to add")

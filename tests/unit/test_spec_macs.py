@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from kvmplan.address import Address, parse_address
 from kvmplan.diagnostics import Diagnostics
 from kvmplan.kinds.macs import derived_mac
@@ -87,3 +89,10 @@ def test_a_plan_file_keeps_them(tmp_path: Path) -> None:
     desired = read(tmp_path, f"domains: {{{nics}}}\n")
     secrets = Secrets(tmp_path, {}, Diagnostics())
     assert restore(dump(desired), MODELS, secrets).macs == desired.macs != {}
+
+
+def test_a_forged_plan_file_cannot_bring_other_than_macs(tmp_path: Path) -> None:
+    desired = read(tmp_path, "domains: {a: {interfaces: {eth0: {network: lan}}}}\n")
+    forged = {**dump(desired), "macs": {str(domain("a")): {"eth0": "' or what"}}}
+    with pytest.raises(ValueError, match="the specs inside are not readable"):
+        restore(forged, MODELS, Secrets(tmp_path, {}, Diagnostics()))
