@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from kvmplan.address import Address
 from kvmplan.diagnostics import Diagnostics
@@ -15,18 +15,27 @@ from kvmplan.spec.desired import Desired
 
 REMOVING = frozenset({Verb.UNDEFINE, Verb.DELETE_VOLUME})
 
-Edges = Mapping[Address, Iterable[Address]]
+
+@dataclass(frozen=True, slots=True)
+class Ties:
+    """What a changing object will need, and what it holds on to until it lets go or is gone."""
+
+    needs: frozenset[Address]
+    holds: frozenset[Address]
 
 
 def arrange(
-    changes: Mapping[Address, Change], depends: Edges, desired: Desired, found: Diagnostics
+    changes: Mapping[Address, Change],
+    ties: Mapping[Address, Ties],
+    desired: Desired,
+    found: Diagnostics,
 ) -> dict[Address, Change]:
     """The changes with their steps numbered and tied together; unchanged where nothing is to do."""
     parts = {node: steps for change in changes.values() for node, steps in _parts(change)}
     if not parts:
         return dict(changes)
     try:
-        ordered = order(parts, _edges(parts, depends))
+        ordered = order(parts, _edges(parts, ties))
     except Cycle as cycle:
         _report(cycle, desired, found)
         return {address: replace(change, steps=()) for address, change in changes.items()}
@@ -61,14 +70,21 @@ def _parts(change: Change) -> Iterable[tuple[Node, tuple[Step, ...]]]:
     yield (change.address, FORWARD), change.steps
 
 
-def _edges(parts: Mapping[Node, object], depends: Edges) -> Iterable[tuple[Node, Node]]:
-    """What is needed is made first and goes last; an object is removed before it is made again."""
-    for address, targets in depends.items():
-        for target in targets:
+def _edges(
+    parts: Mapping[Node, object], ties: Mapping[Address, Ties]
+) -> Iterable[tuple[Node, Node]]:
+    """What is needed is made first; what is held goes last; what is removed is made again after."""
+    for address, tied in ties.items():
+        for target in tied.needs:
             yield (target, FORWARD), (address, FORWARD)
+        for target in tied.holds:
             yield (address, REMOVE), (target, REMOVE)
-            if (address, REMOVE) not in parts and (target, FORWARD) not in parts:
-                # It lets go of what is deleted; what is replaced it is made or changed after.
+            if (address, REMOVE) in parts:
+                continue
+            if (target, REMOVE) not in parts:
+                # A volume grows through the guest that has it, so before that lets go of it.
+                yield (target, FORWARD), (address, FORWARD)
+            elif target not in tied.needs:
                 yield (address, FORWARD), (target, REMOVE)
         yield (address, REMOVE), (address, FORWARD)
 
@@ -80,5 +96,5 @@ def _report(cycle: Cycle, desired: Desired, found: Diagnostics) -> None:
     first = cycle.addresses[0]
     resource = desired.resources.get(first)
     summary = f"the specs and what is on the host form a cycle: {cycle}"
-    remedy = f"apply a part of it first: --target {first.short}"
+    remedy = f"take a part of it first: --target {first.short}"
     found.error("KVP121", summary, resource.place if resource else None, remedy, first)

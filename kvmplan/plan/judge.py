@@ -180,13 +180,13 @@ class Judge:
             return Verdict(address, Action.NOOP, Reason.BLOCKED, intent, record)
         if not intent.ours:
             return self._not_ours(intent, record, compared)
-        self._note(intent, compared, running)
         if self._options.replaces(address):
             return self._begins_anew(intent, Reason.REQUESTED)
         if address in self._renewed:
             return self._begins_anew(intent, Reason.RESEEDED)
         if intent.unfinished and address.kind is Kind.VOLUME:
             return Verdict(address, Action.REPLACE, Reason.TORN, intent, record)
+        self._note(intent, compared, running)
         if changes and not self._state_is_safe(intent, record, compared):
             unchanged = replace(compared, changes=())
             return Verdict(address, Action.NOOP, Reason.BLOCKED, intent, record, unchanged)

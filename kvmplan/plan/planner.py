@@ -16,7 +16,7 @@ from kvmplan.diagnostics import Diagnostics
 from kvmplan.inventory import Inventory
 from kvmplan.mapping.impact import Impact, worst
 from kvmplan.plan import identity
-from kvmplan.plan.arrange import arrange
+from kvmplan.plan.arrange import Ties, arrange
 from kvmplan.plan.bases import guests_per_base
 from kvmplan.plan.born import Births
 from kvmplan.plan.busy import busy
@@ -109,7 +109,8 @@ class Planner:
         self._check(acting, users)
         making = Changes(self._desired, self._inventories, self._options, users)
         changes = {draft.address: making.change(draft) for draft in drafts}
-        changes = arrange(changes, self._edges(acting), self._desired, self._found)
+        ties = {draft.address: self._ties(draft) for draft in acting}
+        changes = arrange(changes, ties, self._desired, self._found)
         identity.report(self._desired, self._inventories, self._options, self._found)
         plan = self._finish(changes, users)
         return Planned(plan, self._judge.intents, self._births, self._inventories, self._options)
@@ -155,19 +156,23 @@ class Planner:
         storage = Storage(self._desired.resources, self._inventories)
         check_storage(storage, resources, made, resized, self._found)
 
-    def _edges(self, acting: list[Verdict]) -> dict[Address, tuple[Address, ...]]:
-        """What each changing object depends on, by its spec and by what it uses now."""
-        edges: dict[Address, set[Address]] = {}
-        for draft in acting:
-            targets = edges.setdefault(draft.address, set())
-            if draft.intent is not None and draft.action is not Action.DELETE:
-                targets |= set(wanted(draft.intent.resource))
-            if draft.record is not None and (
-                draft.action in (Action.DELETE, Action.REPLACE) or self._shrinks(draft)
-            ):
-                inventory = self._inventories[draft.address.host]
-                targets |= set(live_references(draft.record, inventory, self._skeleton))
-        return {address: tuple(sorted(targets)) for address, targets in edges.items()}
+    def _ties(self, draft: Verdict) -> Ties:
+        """What a changing object needs by its spec, and what it holds on to now.
+
+        What it was to begin after (`depends_on`) it also ends before.
+        """
+        removed = draft.action in (Action.DELETE, Action.REPLACE)
+        needs, holds = set[Address](), set[Address]()
+        if draft.intent is not None:
+            resource = draft.intent.resource
+            if draft.action is not Action.DELETE:
+                needs |= set(wanted(resource))
+            if removed:
+                holds |= {reference.target for reference in resource.depends_on}
+        if draft.record is not None and (removed or self._shrinks(draft)):
+            inventory = self._inventories[draft.address.host]
+            holds |= set(live_references(draft.record, inventory, self._skeleton))
+        return Ties(frozenset(needs), frozenset(holds))
 
     def _shrinks(self, draft: Verdict) -> bool:
         return any(change.after is None for change in draft.compared.changes)

@@ -119,3 +119,16 @@ def test_nobody_there_to_approve(private_host: PrivateHost, tmp_path: Path) -> N
         refused = made.run("apply")
         assert (refused.code, "KVP640" in refused.err) == (1, True)
         assert made.plan().code == 2
+
+
+def test_what_depends_goes_first(private_host: PrivateHost, tmp_path: Path) -> None:
+    with stack(tmp_path, private_host) as made:
+        names = [f"{made.tag}-{name}" for name in ("b", "c", "a")]
+        after = [[], *([f"domain.{name}"] for name in names)]
+        made.specs["domains"] = {
+            name: idle_domain(depends_on=before) for name, before in zip(names, after, strict=False)
+        }
+        made.apply()
+        events = made.destroy("--json").events
+        gone = [e["hook"]["resource"]["addr"] for e in events if e["type"] == "apply_complete"]
+        assert gone == [f"local:domain.{name}" for name in reversed(names)]

@@ -266,6 +266,24 @@ def _an_overlay_in_another_pool(
         (folder / "over.qcow2").unlink()
 
 
+def test_a_base_becomes_the_overlay(made: Stack, conn: libvirt.virConnect) -> None:
+    tag = made.tag
+    base, overlay = {"capacity": "1MiB"}, f"{tag}/a.qcow2"
+    made.specs["volumes"] = {f"{tag}/a.qcow2": {"backing": f"{tag}/b.qcow2"}}
+    made.specs["volumes"][f"{tag}/b.qcow2"] = base
+    made.apply()
+    made.specs["volumes"] = {overlay: base, f"{tag}/b.qcow2": {"backing": overlay}}
+    both = ("--replace", f"volume.{tag}/a.qcow2", "--replace", f"volume.{tag}/b.qcow2")
+    made.apply(*both, *WORDS)
+    made.in_sync()
+    pool = conn.storagePoolLookupByName(tag)
+    paths = {
+        volume.name(): document(volume, 0).findtext("backingStore/path")
+        for volume in pool.listAllVolumes()
+    }
+    assert paths == {"a.qcow2": None, "b.qcow2": pool.storageVolLookupByName("a.qcow2").path()}
+
+
 def test_odd_states_are_seen_and_left_alone(
     made: Stack, conn: libvirt.virConnect, tmp_path: Path
 ) -> None:
