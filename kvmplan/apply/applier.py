@@ -100,7 +100,7 @@ def apply(
     """
     stop = stop or threading.Event()
     given = (journal, job_timeout, heartbeat, images)
-    return _Run(planned, hosts, locks, emit, fail_fast, stop, *given).run(parallelism)
+    return _Run(planned, hosts, locks, emit, fail_fast, stop, parallelism, *given).run()
 
 
 class _Run:
@@ -114,6 +114,7 @@ class _Run:
         emit: Callable[[Event], None],
         fail_fast: bool,
         stop: threading.Event,
+        parallelism: int,
         journal: Journal | None,
         job_timeout: float,
         heartbeat: float,
@@ -122,7 +123,9 @@ class _Run:
         self._plan, self._receiver = planned.plan, emit
         self._journal, self._warned = journal, False
         self._fail_fast, self._stop = fail_fast, stop
-        self._schedule = Schedule(self._plan.carried_out, stop.is_set)
+        self._schedule = Schedule(self._plan.carried_out, stop.is_set, parallelism)
+        # While so many steps are carried out, others look at what the last ones have done.
+        self._workers = parallelism + parallelism // 2
         self._emitting = threading.Lock()
         self._broken: Exception | None = None
         self._guard = threading.Lock()
@@ -147,15 +150,16 @@ class _Run:
             lock = locks.get(name)
             self._executions[name] = Execution(site, planned.intents, lock, book, journal)
 
-    def run(self, parallelism: int) -> ApplyFinished:
+    def run(self) -> ApplyFinished:
         """From the first event to the last."""
         self._emit(ApplyStarted(self._plan))
         for name, execution in self._executions.items():
             if name in self._schedule.hosts:
                 self._open(name, execution)
         try:
-            counts = {name: min(parallelism, left) for name, left in self._schedule.hosts.items()}
-            work_off(counts, self._work, self._pulse.look, self._heartbeat, self._stop)
+            hosts = self._schedule.hosts
+            counts = {name: min(self._workers, left) for name, left in hosts.items()}
+            work_off(counts, self._work, self._look_up, self._heartbeat, self._stop)
         finally:
             self._left_out(self._schedule.halt(INTERRUPTED))
             unwritten = self._close()
@@ -195,6 +199,12 @@ class _Run:
         return problems
 
     # ------------------------------------------------------------------ workers
+
+    def _look_up(self) -> None:
+        """What is due several times a second."""
+        self._pulse.look()
+        if self._journal is not None:
+            self._journal.settle()
 
     def _work(self, host: str) -> None:
         try:
@@ -260,16 +270,20 @@ class _Run:
     def _carry_out(self, unit: Unit) -> tuple[str, ...]:
         """One step, with what belongs before the first and behind the last one of its change."""
         change, execution = unit.track.change, self._executions[unit.track.change.address.host]
+        begun: list[Event] = []
         if unit.is_first:
             self._began[change.address] = time.monotonic()
             self._tasks[change.address] = execution.begin(change)
-            self._emit(ChangeStarted(change))
+            begun.append(ChangeStarted(change))
+        if unit.step is not None:
+            begun.append(StepStarted(unit.step))
+        self._emit(*begun)
         task = self._tasks[change.address]
         if unit.step is not None:
             began = time.monotonic()
-            self._emit(StepStarted(unit.step))
             fallback = execution.step(task, unit.step)
             self._emit(StepFinished(unit.step, time.monotonic() - began, fallback))
+        self._schedule.carried_out(unit)
         return execution.end(task) if unit.is_last else ()
 
     def _done(self, unit: Unit, notes: tuple[str, ...]) -> None:
@@ -365,14 +379,14 @@ class _Run:
     def _count(self) -> tuple[int, int]:
         return len(self._outcomes), len(self._plan.acting)
 
-    def _emit(self, event: Event) -> None:
+    def _emit(self, *events: Event) -> None:
         """Tell the receiver; one that breaks ends the run, after what is in flight."""
         with self._emitting:
-            warned = self._note(event)
+            warned = [warning for event in events for warning in self._note(event)]
             if self._broken is not None:
                 return
             try:
-                for told in (*warned, event):
+                for told in (*warned, *events):
                     self._receiver(told)
             except Exception as error:
                 self._broken = error

@@ -2,8 +2,8 @@
 
 Everything that will be made is claimed before the first step, with phase ``creating``; what keeps
 no mark and will be updated gets phase ``changing``. What is done becomes ``done``, what is gone is
-dropped. Each write holds all claims, so they are batched: at most one in a second, except where the
-next step relies on one (`ClaimBook.before`).
+dropped. Each write holds all claims, so they are batched: at most one in two seconds, except where
+the next step relies on one (`ClaimBook.before`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from kvmplan.plan.seeding import EJECTED, RESEEDED, reseeded, seal_of
 from kvmplan.spec.desired import Resource
 
 DONE = "done"
-SECONDS_BETWEEN_WRITES = 1.0
+SECONDS_BETWEEN_WRITES = 2.0
 SHARE_OF_TIME = 40
 """Of a long run no more than one part in so many goes into writes that can wait."""
 

@@ -54,7 +54,11 @@ class Execution:
     def open(self, changes: Iterable[Change]) -> None:
         """Claim what will be made. Raises HostError, LockLost."""
         self._check_lock()
+        changes = tuple(changes)
         self._book.open(changes, self._intents)
+        domains = (it.address for it in changes if it.address.kind is Kind.DOMAIN)
+        known = (self._intents.get(address) for address in domains)
+        self._site.look_at(intent.resource for intent in known if intent is not None)
 
     def close(self) -> None:
         """Write the claims as they are in the end. Raises HostError."""
@@ -232,7 +236,7 @@ class Execution:
             record = self._site.host.record(change.address)
         except HostError:
             return
-        if record is None:
+        if record is None or self._site.is_anothers(task.wanted, record):
             self._book.never_made(change)
         elif task.made:
             self._book.exists(task.wanted, record)

@@ -31,6 +31,8 @@ from kvmplan.mapping.types import SecretText
 from kvmplan.plan.change import Change
 from kvmplan.plan.intent import Intent
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 FORMAT = 1
 SUFFIX = ".jsonl"
 
@@ -90,6 +92,7 @@ class Journal:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         self._stream = os.fdopen(os.open(self._path, flags, 0o600), "wb")
         self._write({"type": "run", "format": FORMAT, **asdict(head)})
+        self.settle()
         if self.problem is not None:
             self.close()
             raise self.problem
@@ -167,13 +170,14 @@ class Journal:
         return self._secrets.text(redact_xml(document))
 
     def _write(self, line: Mapping[str, Any], *, durable: bool = False) -> None:
-        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        data = _encode(line).encode() + b"\n"
         with self._guard:
             if self.problem is not None:
                 return
             try:
                 self._stream.write(data)
-                self._stream.flush()
+                if durable:
+                    self._stream.flush()
             except OSError as error:
                 self.problem = error
                 return
@@ -181,6 +185,15 @@ class Journal:
             mine = self._written
         if durable:
             self._sync(mine)
+
+    def settle(self) -> None:
+        """Give the system what was noted: a line that nothing is lost with waits for this."""
+        with self._guard:
+            if self.problem is None:
+                try:
+                    self._stream.flush()
+                except OSError as error:
+                    self.problem = error
 
     def _sync(self, mine: int) -> None:
         """Have a line on disk; threads that wait for that share one call."""

@@ -162,6 +162,10 @@ class Lock(Protocol):
 class Host(Reader, Protocol):
     """A host that can be changed."""
 
+    def domains(self) -> frozenset[str] | None:
+        """The names of all domains, in one call; None if there are too many to be listed."""
+        ...
+
     def perform(self, verb: Verb, address: Address, arguments: Mapping[str, Any]) -> None:
         """Do one thing, and wait until it is so."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvmplan.apply.problems import Stale
+from kvmplan.apply.problems import EXISTS, Stale
 from kvmplan.apply.site import Site
 from kvmplan.diff import at
 from kvmplan.inventory import Record
@@ -23,11 +23,11 @@ def check(site: Site, change: Change, intent: Intent | None) -> Record | None:
         HostError: the host did not answer.
     """
     address, relies_on = change.found_at, change.precondition
-    record = site.host.record(address, secure=change.action is Action.UPDATE)
     if not relies_on.exists:
-        if record is not None:
-            raise Stale("it exists now, and did not when it was planned")
+        if not site.is_free(address):
+            raise Stale(EXISTS)
         return None
+    record = site.host.record(address, secure=change.action is Action.UPDATE)
     if record is None:
         raise Stale("it is gone since it was planned")
     if relies_on.key and record.key != relies_on.key:

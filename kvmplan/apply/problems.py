@@ -14,6 +14,7 @@ from kvmplan.mapping.types import SecretText
 from kvmplan.plan.change import Change
 
 AGAIN = "plan again: it shows what is left to do"
+EXISTS = "it exists now, and did not when it was planned"
 
 
 class Stale(Exception):

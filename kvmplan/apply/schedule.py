@@ -82,6 +82,8 @@ class _Lane:
     """Steps that were put off, and until when on the monotonic clock."""
     left: int = 0
     """Steps that are neither done nor left out."""
+    under_way: set[int] = field(default_factory=set)
+    """Steps that are being carried out."""
 
     def wait(self) -> None:
         """Sleep until somebody wakes it or a step that was put off is due."""
@@ -99,10 +101,13 @@ class Schedule:
     Args:
         changes: in the plan's order; they are carried out in the order of their steps' ids.
         stopped: whether nothing more shall begin.
+        at_once: how many steps of a host may be under way.
     """
 
-    def __init__(self, changes: Iterable[Change], stopped: Callable[[], bool]) -> None:
-        self._stopped = stopped
+    def __init__(
+        self, changes: Iterable[Change], stopped: Callable[[], bool], at_once: int
+    ) -> None:
+        self._stopped, self._at_once = stopped, at_once
         self._lock = threading.Lock()
         self._lanes: dict[str, _Lane] = {}
         self._units: dict[int, Unit] = {}
@@ -152,16 +157,28 @@ class Schedule:
         with self._lock:
             while not self._stopped():
                 lane.bring_back()
-                while lane.ready:
+                while lane.ready and len(lane.under_way) < self._at_once:
                     unit = self._units[heapq.heappop(lane.ready)]
                     if unit.track.cause is None and not unit.track.ended and self._is_next(unit):
                         unit.track.busy = True
+                        lane.under_way.add(unit.id)
                         return unit
                 if not lane.left:
                     break
                 lane.wait()
             self._wake_all()
             return None
+
+    def carried_out(self, unit: Unit) -> None:
+        """What the step does is done, and only looked at from now on: another one may begin."""
+        with self._lock:
+            self._give_way(unit)
+
+    def _give_way(self, unit: Unit) -> None:
+        lane = self._lanes[unit.track.change.address.host]
+        if unit.id in lane.under_way:
+            lane.under_way.remove(unit.id)
+            lane.condition.notify()
 
     def _is_next(self, unit: Unit) -> bool:
         """Whether a step may begin; one that restarts a guest queues while another one does."""
@@ -186,6 +203,7 @@ class Schedule:
         """Offer a step that was taken again later; True if its change was left out meanwhile."""
         track = unit.track
         with self._lock:
+            self._give_way(unit)
             track.busy = False
             if track.cause is not None:
                 track.ended = True
@@ -207,6 +225,7 @@ class Schedule:
         """A step is done; True if the rest of its change was left out meanwhile."""
         track = unit.track
         with self._lock:
+            self._give_way(unit)
             track.busy = False
             track.position += 1
             self._leave(unit)
@@ -226,6 +245,7 @@ class Schedule:
             The other tracks that end now, in order. One whose step is in flight ends with that.
         """
         with self._lock:
+            self._give_way(unit)
             track = unit.track
             track.busy, track.ended = False, True
             track.cause = track.cause if track.cause is not None else cause

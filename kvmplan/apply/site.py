@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lxml.etree import _Element as Element
@@ -19,6 +20,7 @@ from kvmplan.kinds.context import HostContext, VolumeFacts
 from kvmplan.mapping.document import parse_to_read
 from kvmplan.plan.born import Births, uuid_of
 from kvmplan.plan.intent import Intent
+from kvmplan.spec.desired import Resource
 
 if TYPE_CHECKING:
     from kvmplan.images.fetch import Images
@@ -49,6 +51,7 @@ class Site:
         self.schemas, self.moulds = Schemas(inventory.facts.uri), Moulds()
         self.likenesses = Likenesses()
         self._volumes: dict[str, VolumeFacts] = {}
+        self._planned: dict[str, VolumeFacts] = {}
         self._moved: set[str] = set()
         self._paths: dict[str, str] = {}
         self._uuids: dict[Address, str] = {}
@@ -59,6 +62,26 @@ class Site:
         if self._images is None:
             raise LookupError("this run fetches no images")
         return self._images
+
+    @cached_property
+    def _domains(self) -> frozenset[str] | None:
+        """The domains that there were when the first was to be made."""
+        return self.host.domains()
+
+    def is_free(self, address: Address) -> bool:
+        """Whether nothing has the name of what will be made.
+
+        For domains one look does for all: to define one whose name another has taken since is
+        refused by libvirt itself, since the other's uuid is not the one that ours gets.
+        """
+        if address.kind is Kind.DOMAIN and self._domains is not None:
+            return address.name not in self._domains
+        return self.host.record(address) is None
+
+    def is_anothers(self, intent: Intent, record: Record) -> bool:
+        """Whether what has a new object's name by now is not what this run makes."""
+        uuid = self.uuid_for(intent)
+        return bool(uuid) and record.key != uuid
 
     def volume(self, name: str) -> VolumeFacts | None:
         """The facts of ``POOL/NAME``, as the host has it now; None if there is no such volume."""
@@ -74,10 +97,26 @@ class Site:
         Enough for a disk: where a volume is and its format are facts of its birth, and a guest
         whose disk has vanished does not start. A base must be there: see `volume`.
         """
-        known = self.inventory.record(Address(self.inventory.host, Kind.VOLUME, name))
-        if known is None or name in self._volumes or name in self._moved:
+        if name in self._volumes or name in self._moved:
             return self.volume(name)
-        return _facts(known)
+        facts = self._planned.get(name)
+        if facts is None:
+            known = self.inventory.record(Address(self.inventory.host, Kind.VOLUME, name))
+            if known is None:
+                return self.volume(name)
+            facts = self._planned[name] = _facts(known)
+        return facts
+
+    def look_at(self, resources: Iterable[Resource]) -> None:
+        """Have at hand what is known of the volumes that these refer to.
+
+        Before threads ask, that is: where several take turns at Python, parsing one of these short
+        documents takes ten times as long as here.
+        """
+        targets = {it.target for resource in resources for it in resource.references}
+        for target in targets:
+            if target.kind is Kind.VOLUME and self.inventory.record(target) is not None:
+                self.planned_volume(target.name)
 
     def learn(self, record: Record) -> VolumeFacts:
         """Remember a volume that was just read."""

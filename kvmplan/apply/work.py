@@ -12,8 +12,8 @@ from kvmplan.apply import documents
 from kvmplan.apply.contents import Content, fill, prepare
 from kvmplan.apply.likeness import Filling
 from kvmplan.apply.members import Member, locate, network_updates
-from kvmplan.apply.port import NotLive, TimedOut
-from kvmplan.apply.problems import Stale
+from kvmplan.apply.port import ConnectionLost, HostError, NotLive, TimedOut
+from kvmplan.apply.problems import EXISTS, Stale
 from kvmplan.apply.site import Site
 from kvmplan.diff import at
 from kvmplan.inventory import Record
@@ -191,7 +191,7 @@ class Worker:
     def _define(self, task: Task, step: Step) -> None:
         if task.creates:
             xml, task.filling = documents.new_text(self._site, task.wanted)
-            self._perform(Verb.DEFINE, step.address, {"xml": xml})
+            self._define_new(task, step, xml)
             return
         record = self._fresh(task)
         if task.marks_later:
@@ -199,6 +199,17 @@ class Worker:
         else:
             mark = documents.mark_of(self._site, task.wanted, record.key)
         self._redefine(task, record, task.changes_of(step), mark)
+
+    def _define_new(self, task: Task, step: Step, xml: str) -> None:
+        try:
+            self._perform(Verb.DEFINE, step.address, {"xml": xml})
+        except ConnectionLost:
+            raise
+        except HostError as error:
+            there = self._site.host.record(step.address, brief=True)
+            if there is not None and self._site.is_anothers(task.wanted, there):
+                raise Stale(EXISTS) from error
+            raise
 
     def _redefine(
         self, task: Task, record: Record, changes: Iterable[FieldChange], mark: Mark | None

@@ -28,6 +28,7 @@ KEEPALIVE_SECONDS, KEEPALIVE_MISSES = 5, 3
 """A daemon that is silent for their product is given up."""
 RENEWAL_SECONDS = 10.0
 """How long it may take to reach a host again that was lost."""
+_MOMENT_SECONDS = 0.02
 _TELLING_SECONDS = 2.0
 """How long libvirt may take to tell the end of a connection; its loop turns four times a second."""
 
@@ -57,6 +58,7 @@ class Connections:
         self.read_only = read_only
         self._open: list[Any] = [self._first()]
         self._turns = itertools.count()
+        self._seen_alive = float("-inf")
 
     @property
     def main(self) -> Any:
@@ -125,6 +127,20 @@ class Connections:
             if not self._is_gone and not self._are_alive():
                 self._is_gone = not (self._have_ended() and self._is_reached())
             return not self._is_gone
+
+    def on_living(self, work: Callable[[], T]) -> T:
+        """Begin something on living connections. Raises what it raises.
+
+        Calls of one moment share a look: asking libvirt is cheap, and slow where many threads do.
+        """
+        now = time.monotonic()
+        if now - self._seen_alive > _MOMENT_SECONDS and self.renew():
+            self._seen_alive = now
+        try:
+            return work()
+        except ConnectionLost:
+            self._seen_alive = float("-inf")
+            raise
 
     def again(self, work: Callable[[], T]) -> T:
         """Do what only reads; do it again, once for each connection that may have ended meanwhile.

@@ -58,6 +58,16 @@ def handles_by_name(connection: Any, flags: int = 0) -> dict[str, Any]:
     return {domain.name(): domain for domain in connection.listAllDomains(flags)}
 
 
+def all_names(connection: Any) -> frozenset[str] | None:
+    """The names of all domains; None if there are more than libvirt can list."""
+    try:
+        return _names(connection, 0)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_RPC:
+            raise
+        return None
+
+
 def list_domains(connection: Any, asked: Callable[[], Set[str]]) -> DomainList:
     """List all domains and their states: calls that do not grow in number with the domains.
 

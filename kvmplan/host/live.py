@@ -15,7 +15,7 @@ from kvmplan.host import lock as lock_store
 from kvmplan.host.actuators import perform
 from kvmplan.host.arriving import Waiting
 from kvmplan.host.connection import Connections
-from kvmplan.host.domains import look_up, record_domain
+from kvmplan.host.domains import all_names, look_up, record_domain
 from kvmplan.host.errors import translating
 from kvmplan.host.facts import read_facts
 from kvmplan.host.inspect import complete_inventory, take_inventory
@@ -112,6 +112,10 @@ class LibvirtHost:
             case _:
                 return record_object(connection, address)
 
+    def domains(self) -> frozenset[str] | None:
+        """The names of all domains, in one call; None if there are too many to be listed."""
+        return self._reading("listing all domains", lambda: all_names(self._connections.next()))
+
     def jobs(self, address: Address) -> tuple[str, ...]:
         """What is at work on a domain right now, or writes to a volume."""
         doing = f"looking for jobs of {address.short}"
@@ -206,9 +210,12 @@ class LibvirtHost:
 
     def _attended(self, doing: str, work: Callable[[], T]) -> T:
         """What may write: it is begun on living connections, and never done again."""
-        with translating(doing):
-            self._connections.renew()
-            return attended(self._connections.alive, work, doing)
+
+        def told() -> T:
+            with translating(doing):
+                return attended(self._connections.alive, work, doing)
+
+        return self._connections.on_living(told)
 
     def _need_secrets(self, doing: str) -> None:
         if not self.facts.has_secrets:

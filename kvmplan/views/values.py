@@ -68,7 +68,7 @@ class Values:
     sensitive: tuple[Path, ...] = ()
 
     def scalar(self, path: Path, value: object) -> str:
-        """A scalar in full; line breaks and all."""
+        """A scalar in full; line breaks and all. A text is its own words, whatever it is of."""
         if value is None:
             return NONE
         if is_secret(value) or is_sensitive(path, self.sensitive):
@@ -79,6 +79,8 @@ class Values:
 
     def text(self, path: Path, value: object) -> str:
         """Any value on one line; collections in YAML's flow style."""
+        if type(value) is str and not self.sensitive:
+            return shorten(value)
         if value is not None and is_sensitive(path, self.sensitive):
             return SENSITIVE
         if isinstance(value, (str, int)):

@@ -205,6 +205,34 @@ def test_what_moved_between_plan_and_apply_is_stale(
         made.specs["stack"]["prune"] = False
 
 
+def test_a_name_taken_while_a_document_is_made_is_left_alone(
+    fault_host: PrivateHost, tmp_path: Path, tally: Tally
+) -> None:
+    tally("races", HANDS, 1)
+    with stack(tmp_path, fault_host) as made, connection(fault_host) as conn:
+        names = [f"{made.tag}-{letter}" for letter in "abc"]
+        made.specs["domains"] = {name: idle_domain() for name in names}
+        real = documents.new_text
+        document = (
+            f"<domain type='qemu'><name>{names[1]}</name><memory>65536</memory>"
+            "<os><type>hvm</type></os></domain>"
+        )
+
+        def slow(site: Any, intent: Any) -> Any:
+            if intent.address.name == names[1]:
+                conn.defineXML(document)
+            return real(site, intent)
+
+        with mock.patch.object(documents, "new_text", slow):
+            done = made.apply(code=5)
+        assert "it exists now" in done.out + done.err
+        assert "2 added, 0 changed, 0 destroyed" in done.last
+        theirs = conn.lookupByName(names[1])
+        assert theirs.maxMemory() == 65536, "it was not overwritten"
+        theirs.undefine()
+        made.settle()
+
+
 def test_an_edit_while_a_document_is_made_is_not_lost(
     fault_host: PrivateHost, tmp_path: Path, tally: Tally
 ) -> None:

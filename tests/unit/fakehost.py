@@ -122,6 +122,10 @@ class FakeHost:
             autostart=thing.autostart,
         )
 
+    def domains(self) -> frozenset[str] | None:
+        with self.guard:
+            return frozenset(a.name for a in self.things if a.kind is Kind.DOMAIN)
+
     def jobs(self, address: Address) -> tuple[str, ...]:
         with self.guard:
             left = self.busy.get(address.short)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from queue import Empty, SimpleQueue
+
+import pytest
 
 from kvmplan.address import LOCAL, Address, Kind
 from kvmplan.apply.schedule import Schedule, Unit
@@ -17,8 +21,8 @@ def change(name: str, *steps: tuple[int, tuple[int, ...]], host: str = LOCAL) ->
     return Change(address, Action.UPDATE, steps=made)
 
 
-def schedule(*changes: Change) -> Schedule:
-    return Schedule(changes, lambda: False)
+def schedule(*changes: Change, at_once: int = 4) -> Schedule:
+    return Schedule(changes, lambda: False, at_once)
 
 
 def take(plan: Schedule, host: str = LOCAL) -> Unit:
@@ -39,6 +43,29 @@ def test_the_lowest_ready_step_comes_first() -> None:
 def test_the_steps_of_one_change_never_overlap() -> None:
     plan = schedule(change("a", (1, ()), (2, ())), change("b", (3, ())))
     assert [take(plan).id, take(plan).id] == [1, 3]
+
+
+def test_no_more_are_under_way_than_may_be() -> None:
+    plan = schedule(*(change(name, (id_, ())) for id_, name in enumerate("abcd", 1)), at_once=2)
+    first, second = take(plan), take(plan)
+    taken: SimpleQueue[Unit] = SimpleQueue()
+
+    def take_two() -> None:
+        for _ in range(2):
+            taken.put(take(plan))
+
+    thread = threading.Thread(target=take_two, daemon=True)
+    thread.start()
+    with pytest.raises(Empty):
+        taken.get(timeout=0.1)
+    plan.carried_out(first)
+    assert taken.get(timeout=10).id == 3
+    plan.finish(first)
+    with pytest.raises(Empty):
+        taken.get(timeout=0.1)
+    plan.fail(second, "x")
+    assert taken.get(timeout=10).id == 4
+    thread.join(10)
 
 
 def test_a_failure_leaves_out_its_change_and_what_waits_for_it() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from lxml import etree
 
+from kvmplan.address import Address
 from kvmplan.apply.applier import apply
 from kvmplan.apply.events import (
     ApplyFinished,
@@ -22,7 +23,7 @@ from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.impact import Impact
 from kvmplan.plan.options import PlanOptions
 from tests.elements import the
-from tests.unit.fakehost import FakeHost, desired, planned, short
+from tests.unit.fakehost import FakeHost, Thing, desired, planned, short
 
 Resources = dict[str, dict[str, Any]]
 
@@ -286,6 +287,24 @@ def test_what_exists_by_now_is_not_made() -> None:
     assert said == "stale: it exists now, and did not when it was planned"
     assert host.claims is not None
     assert host.claims.entries == {}, "it is not ours"
+
+
+def test_what_takes_the_name_at_the_last_moment_keeps_it() -> None:
+    host, address = FakeHost(), short("domain.web")
+    theirs = Thing("<domain><name>web</name></domain>", "theirs")
+
+    def meddle(verb: Verb, at: Address) -> None:
+        if (verb, at) == (Verb.DEFINE, address):
+            host.things[address] = theirs
+
+    host.before = meddle
+    events: list[Event] = []
+    apply(planned(desired(web()), host), {"local": host}, {}, events.append)
+    (skipped,) = [event for event in events if isinstance(event, ChangeSkipped)]
+    assert str(skipped.because) == "stale: it exists now, and did not when it was planned"
+    assert host.things[address] is theirs
+    assert host.claims is not None
+    assert short("domain.web").short not in host.claims.entries, "it is not ours"
 
 
 def test_what_is_gone_or_another_object_is_left_alone() -> None:
