@@ -87,6 +87,7 @@ def test_two_hosts_are_one_stack(
         left = made.domains.pop(f"{tag}-two")
         pruned = made.run("apply", "--auto-approve", "--prune", "--on-unreachable", "skip")
         assert pruned.code == 7, str(pruned)
+        assert "KVP214" in pruned.err
         assert "nothing is pruned while a host does not answer" in pruned.err
         made.domains[f"{tag}-two"] = left
         own_host.restart()

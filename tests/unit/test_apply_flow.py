@@ -175,11 +175,26 @@ def test_a_lost_lock_stops_before_the_next_write() -> None:
 def test_a_stop_finishes_the_step_in_flight() -> None:
     stop = threading.Event()
     host = FakeHost(before=lambda verb, address: stop.set())
-    finished, _ = run(LAB, host, stop=stop, parallelism=1)
+    finished, events = run(LAB, host, stop=stop, parallelism=1)
     assert len(host.calls) == 1
+    (cut,) = [event.diagnostic for event in events if isinstance(event, ChangeFailed)]
+    assert (cut.code, "only partly done: interrupted" in cut.summary) == ("KVP607", True)
     assert outcome(finished, "domain.web") == (Outcome.SKIPPED, "interrupted")
     assert finished.failed == 1, "what was begun is told as partly done"
     assert host.claims is not None, "claims are written in the end, too"
+
+
+def test_a_bug_ends_its_change_alone_and_tells_no_value() -> None:
+    def fail(verb: Verb, address: Any) -> None:
+        if address.short == "network.lan":
+            raise RuntimeError("hunter2")
+
+    finished, events = run(LAB, FakeHost(before=fail))
+    (failure,) = [event.diagnostic for event in events if isinstance(event, ChangeFailed)]
+    assert failure.code == "KVP901"
+    assert "internal error: RuntimeError in " in failure.summary
+    assert "hunter2" not in failure.summary
+    assert (finished.added, finished.failed, finished.skipped) == (3, 1, 1)
 
 
 def test_heartbeats_name_what_runs_longest() -> None:

@@ -55,6 +55,19 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in listed.splitlines() if line.strip()] == list(COMMANDS)
 
 
+def test_a_bug_is_told_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("it broke")
+
+    monkeypatch.setattr("kvmplan.cli.validate.choose", broken)
+    assert run(["validate"]) == 1
+    err = capsys.readouterr().err
+    assert "error[KVP900]: internal error: RuntimeError: it broke" in err
+    assert "Traceback" not in err
+
+
 def test_a_mistyped_command_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["plna"]) == 1
     assert "no such command 'plna'; did you mean 'plan'?" in capsys.readouterr().err

@@ -26,6 +26,14 @@ def test_every_diagnostic_is_explained_and_every_explanation_is_of_one() -> None
     assert used == explained
 
 
+def test_every_code_is_tried() -> None:
+    page = (ROOT / "docs" / "diagnostics.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"^\| (KVP\d{3}) \|", page, re.MULTILINE))
+    pages = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "tests").rglob("*.t*")]
+    tried = {code for file in pages for code in re.findall(r"KVP\d{3}", file.read_text())}
+    assert sorted(explained - tried) == []
+
+
 def test_every_command_is_on_its_page() -> None:
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     missing = [name for name in COMMANDS if f"`{name}" not in page]

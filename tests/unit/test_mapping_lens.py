@@ -8,8 +8,9 @@ from lxml import etree
 from lxml.etree import _Element as Element
 from pydantic import Field
 
+from kvmplan.diagnostics import Failure
 from kvmplan.mapping.codecs import LOWER, YES_NO
-from kvmplan.mapping.document import parse, serialise
+from kvmplan.mapping.document import parse, parse_to_read, serialise
 from kvmplan.mapping.lens import Context, patch, read
 from kvmplan.mapping.markers import (
     AtLeast,
@@ -378,3 +379,10 @@ def test_parse_says_where() -> None:
         parse("<a>\n<b></a>")
     bomb = "<!DOCTYPE a [<!ENTITY e SYSTEM 'file:///etc/hostname'>]><a>&e;</a>"
     assert parse(bomb).text in (None, "")
+
+
+def test_what_the_host_gives_as_xml_is_told_if_it_is_none() -> None:
+    with pytest.raises(Failure) as failure:
+        parse_to_read("<domain><name>web</domain>")
+    (problem,) = failure.value.diagnostics
+    assert (problem.code, "is not XML" in problem.summary) == ("KVP517", True)
