@@ -308,6 +308,7 @@ class Wanted:
         lenient: name this stack's claims that cannot be read, instead of raising an error.
         key: read the stack's key, for what cannot be read back.
         claimed: read what the stack has claimed, too.
+        volumes: list volumes; without, none is known.
     """
 
     addresses: frozenset[Address]
@@ -316,3 +317,4 @@ class Wanted:
     lenient: bool = False
     key: bool = False
     claimed: bool = True
+    volumes: bool = True

@@ -56,6 +56,9 @@ class Execution:
         self._check_lock()
         changes = tuple(changes)
         self._book.open(changes, self._intents)
+        self._site.schemas.load(
+            {it.address.kind for it in changes if it.action is not Action.DELETE}
+        )
         domains = (it.address for it in changes if it.address.kind is Kind.DOMAIN)
         known = (self._intents.get(address) for address in domains)
         self._site.look_at(intent.resource for intent in known if intent is not None)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -67,6 +67,12 @@ class Schemas:
     def __init__(self, uri: str, folder: Path = FOLDER) -> None:
         self._folder = None if urlsplit(uri).netloc else folder
         self._valid: set[str] = set()
+
+    def load(self, kinds: Iterable[Kind]) -> None:
+        """Have the schemas of these kinds at hand, or several threads compile each at once."""
+        if self._folder is not None:
+            for kind in kinds:
+                _load(self._folder / FILES[kind])
 
     def check(self, kind: Kind, made: Element, live: Element | None = None) -> bool:
         """Validate a new or a patched document.

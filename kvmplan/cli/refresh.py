@@ -20,7 +20,9 @@ def refresh_pools(session: Session) -> None:
     for name, host in session.hosts.items():
         with translated(session, name):
             uid = session.desired.stack.uid
-            inventory = host.inventory(Wanted(frozenset(), stack_uid=uid, claimed=False))
+            inventory = host.inventory(
+                Wanted(frozenset(), stack_uid=uid, claimed=False, volumes=False)
+            )
             used = {
                 a.pool
                 for a in session.desired.resources

@@ -57,11 +57,11 @@ def take_inventory(
     listed = _list(name, connections, facts, wanted)
     owned, asked = listed.owned, listed.asked
     secure = frozenset() if connections.read_only else wanted.secure
-    reader = _Reader(name, connections)
+    reader, names = _Reader(name, connections), listed.names()
 
     def read(deliver: Deliver) -> None:
         reader.domains(listed.domains, asked, secure, deliver)
-        reader.volumes(listed.pools, listed.volumes.handles, asked, deliver)
+        reader.volumes(listed.pools, listed.volumes.handles, names[Kind.VOLUME], asked, deliver)
 
     here = (*read_objects(listed.networks, name), *read_objects(listed.pools, name))
     known = {record.address: record for record in here}
@@ -76,7 +76,7 @@ def take_inventory(
         host=name,
         facts=facts(),
         records=records,
-        names=listed.names(),
+        names=names,
         claims=owned.own,
         foreign_claims=tuple(owned.foreign),
         unread=(
@@ -134,7 +134,9 @@ def _list(
     stores = start(lambda: list_objects(main, Kind.POOL))
     domains = list_domains(main, asked_domains)
     owned, networks, pools, all_asked = owning.result(), nets.result(), stores.result(), asked()
-    volumes = list_volumes(pools, (a.name for a in all_asked if a.kind is Kind.VOLUME))
+    volumes = VolumeList()
+    if wanted.volumes:
+        volumes = list_volumes(pools, (a.name for a in all_asked if a.kind is Kind.VOLUME))
     return _Listed(owned, all_asked, networks, pools, volumes, domains)
 
 
@@ -190,7 +192,8 @@ def _read_volumes(
         return
     listed = list_objects(connections.main, Kind.POOL)
     volumes = list_volumes(listed, (address.name for address in missing))
-    _Reader(inventory.host, connections).volumes(listed, volumes.handles, missing, deliver)
+    reader = _Reader(inventory.host, connections)
+    reader.volumes(listed, volumes.handles, volumes.keys(), missing, deliver)
 
 
 class _Reader:
@@ -218,7 +221,12 @@ class _Reader:
         read_all(self._connections, names, domains.handles, handles_by_name, read)
 
     def volumes(
-        self, pools: Listing, handles: dict[str, Any], asked: Set[Address], deliver: Deliver
+        self,
+        pools: Listing,
+        handles: dict[str, Any],
+        keys: Mapping[str, str],
+        asked: Set[Address],
+        deliver: Deliver,
     ) -> None:
         """Read the asked-for volumes that there are."""
 
@@ -226,7 +234,7 @@ class _Reader:
             return list_volumes(list_objects(connection, Kind.POOL), names).handles
 
         def read(handle: Any, name: str) -> None:
-            deliver(read_volume(handle, Address(self._host, Kind.VOLUME, name)))
+            deliver(read_volume(handle, Address(self._host, Kind.VOLUME, name), keys[name]))
 
         names = _present(asked, Kind.VOLUME, handles)
         read_all(self._connections, names, handles, elsewhere, read)

@@ -26,6 +26,7 @@ from kvmplan.host.connection import Connections
 from kvmplan.host.errors import translating
 from kvmplan.host.threads import attended
 from kvmplan.inventory import LockInfo
+from kvmplan.mapping.document import own_names
 
 PREFIX = f"{secrets.PREFIX}lock/"
 BEAT_SECONDS = 10.0
@@ -186,6 +187,7 @@ class HeldLock:
         secrets.define(self._connections.next(), info.id, PREFIX + info.stack_uid, text)
 
     def _renew(self) -> None:
+        own_names()
         while not self._done.wait(self._every):
             self._connections.renew()
             try:

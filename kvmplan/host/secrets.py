@@ -13,6 +13,7 @@ import libvirt
 from lxml import etree
 
 from kvmplan.host.errors import translate
+from kvmplan.mapping.document import parse_huge
 
 PREFIX = "kvmplan/"
 _TAKEN = "already defined for use with"
@@ -33,15 +34,12 @@ class SecretHandle:
     def text(self) -> str | None:
         """Its description; None if it is gone by now."""
         try:
-            document = etree.fromstring(self.handle.XMLDesc(0).encode(), _PARSER)
+            document = parse_huge(self.handle.XMLDesc(0))
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_SECRET:
                 return None
             raise
         return document.findtext("./description") or ""
-
-
-_PARSER = etree.XMLParser(huge_tree=True, resolve_entities=False)
 
 
 def listed(connection: Any, prefix: str) -> list[SecretHandle]:

@@ -192,13 +192,18 @@ def _look_up(pool: Any, leaf: str) -> Any:
         raise
 
 
-def read_volume(handle: Any, address: Address) -> Record:
+def read_volume(handle: Any, address: Address, key: str) -> Record:
     """One volume's document.
+
+    Args:
+        handle: its handle.
+        address: its own.
+        key: what `handle.key()` gives: asked by many threads at once that takes its time.
 
     Raises:
         libvirtError: it is gone, or the host did not answer.
     """
-    return Record(address=address, key=handle.key(), document=handle.XMLDesc(0))
+    return Record(address=address, key=key, document=handle.XMLDesc(0))
 
 
 def record_volume(connection: Any, address: Address) -> Record | None:
@@ -206,7 +211,7 @@ def record_volume(connection: Any, address: Address) -> Record | None:
     try:
         pool = connection.storagePoolLookupByName(address.pool)
         volume = _look_up(pool, address.leaf)
-        return read_volume(volume, address) if volume is not None else None
+        return read_volume(volume, address, volume.key()) if volume is not None else None
     except libvirt.libvirtError as error:
         if error.get_error_code() in MISSING:
             return None

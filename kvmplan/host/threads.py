@@ -69,6 +69,9 @@ class _Helper:
         threading.Thread(target=self._run, name="kvmplan-host", daemon=True).start()
 
     def _run(self) -> None:
+        from kvmplan.mapping.document import own_names
+
+        own_names()
         while True:
             job = self.jobs.get()
             _HERE.job = job if job.is_attended else None
