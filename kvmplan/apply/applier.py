@@ -26,10 +26,9 @@ from kvmplan.apply.events import (
     Outcome,
     StepFinished,
     StepStarted,
-    Warned,
 )
 from kvmplan.apply.execution import Execution
-from kvmplan.apply.journal import Journal, lost
+from kvmplan.apply.journal import Journal
 from kvmplan.apply.port import ConnectionLost, Host, HostError, Lock
 from kvmplan.apply.problems import (
     Busy,
@@ -44,6 +43,7 @@ from kvmplan.apply.pulse import Pulse
 from kvmplan.apply.ready import Readiness
 from kvmplan.apply.schedule import Cause, Schedule, Track, Unit
 from kvmplan.apply.site import Site
+from kvmplan.apply.telling import Telling
 from kvmplan.apply.transfers import Transfers
 from kvmplan.apply.waits import Waits
 from kvmplan.apply.work import Task
@@ -120,14 +120,12 @@ class _Run:
         heartbeat: float,
         images: Images | None,
     ) -> None:
-        self._plan, self._receiver = planned.plan, emit
-        self._journal, self._warned = journal, False
+        self._plan, self._journal = planned.plan, journal
+        self._emit = Telling(emit, journal, stop)
         self._fail_fast, self._stop = fail_fast, stop
         self._schedule = Schedule(self._plan.carried_out, stop.is_set, parallelism)
         # While so many steps are carried out, others look at what the last ones have done.
         self._workers = parallelism + parallelism // 2
-        self._emitting = threading.Lock()
-        self._broken: Exception | None = None
         self._guard = threading.Lock()
         self._outcomes: dict[Address, tuple[Outcome, str]] = {}
         self._tasks: dict[Address, Task] = {}
@@ -166,8 +164,8 @@ class _Run:
         run = self._journal.run if self._journal is not None else ""
         finished = ApplyFinished.of(self._plan, self._outcomes, run, self._ready.lacking)
         self._emit(finished)
-        if self._broken is not None:
-            raise self._broken
+        if self._emit.broken is not None:
+            raise self._emit.broken
         if unwritten:
             raise Failure(unwritten, ExitCode.INCOMPLETE)
         return finished
@@ -203,8 +201,7 @@ class _Run:
     def _look_up(self) -> None:
         """What is due several times a second."""
         self._pulse.look()
-        if self._journal is not None:
-            self._journal.settle()
+        self._emit.settle()
 
     def _work(self, host: str) -> None:
         try:
@@ -374,31 +371,5 @@ class _Run:
         began = self._began.get(change.address)
         return 0.0 if began is None else time.monotonic() - began
 
-    # ------------------------------------------------------------------ events
-
     def _count(self) -> tuple[int, int]:
         return len(self._outcomes), len(self._plan.acting)
-
-    def _emit(self, *events: Event) -> None:
-        """Tell the receiver; one that breaks ends the run, after what is in flight."""
-        with self._emitting:
-            warned = [warning for event in events for warning in self._note(event)]
-            if self._broken is not None:
-                return
-            try:
-                for told in (*warned, *events):
-                    self._receiver(told)
-            except Exception as error:
-                self._broken = error
-                self._stop.set()
-
-    def _note(self, event: Event) -> tuple[Warned, ...]:
-        """Tell the journal; what is to be told when it cannot be written any more, once."""
-        if self._journal is None:
-            return ()
-        self._journal(event)
-        problem = self._journal.problem
-        if problem is None or self._warned:
-            return ()
-        self._warned = True
-        return (Warned(lost(problem)),)
