@@ -75,9 +75,9 @@ def _edges(
 ) -> Iterable[tuple[Node, Node]]:
     """What is needed is made first; what is held goes last; what is removed is made again after."""
     for address, tied in ties.items():
-        for target in tied.needs:
+        for target in sorted(tied.needs):
             yield (target, FORWARD), (address, FORWARD)
-        for target in tied.holds:
+        for target in sorted(tied.holds):
             yield (address, REMOVE), (target, REMOVE)
             if (address, REMOVE) in parts:
                 continue
