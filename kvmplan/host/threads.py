@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from kvmplan.apply.port import ConnectionLost
+from kvmplan.mapping.document import own_names
 
 T = TypeVar("T")
 
@@ -65,12 +66,12 @@ class _Helper:
     """
 
     def __init__(self) -> None:
+        # Whoever begins the first of them has names of its own before they have: see there.
+        own_names()
         self.jobs: SimpleQueue[_Job[Any]] = SimpleQueue()
         threading.Thread(target=self._run, name="kvmplan-host", daemon=True).start()
 
     def _run(self) -> None:
-        from kvmplan.mapping.document import own_names
-
         own_names()
         while True:
             job = self.jobs.get()

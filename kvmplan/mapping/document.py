@@ -26,6 +26,9 @@ class _Parsers(threading.local):
         self.huge = _parser(blanks=True, huge=True)
         etree.fromstring("<a/>", self.exact)
 
+    def begin(self) -> None:
+        """Make them, if this thread has none yet: asking for anything of this object does."""
+
 
 def _parser(*, blanks: bool, huge: bool = False) -> etree.XMLParser:
     return etree.XMLParser(
@@ -42,7 +45,7 @@ _PARSERS = _Parsers()
 
 def own_names() -> None:
     """Give this thread a table of names of its own, before it makes its first element."""
-    assert _PARSERS.exact is not None
+    _PARSERS.begin()
 
 
 def parse(text: str) -> Element:
