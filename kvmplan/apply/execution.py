@@ -52,7 +52,11 @@ class Execution:
         self.lost = False
 
     def open(self, changes: Iterable[Change]) -> None:
-        """Claim what will be made. Raises HostError, LockLost."""
+        """Claim what will be made, and have at hand what many threads would ask for at once.
+
+        Raises:
+            HostError, LockLost: nothing may be done there.
+        """
         self._check_lock()
         changes = tuple(changes)
         self._book.open(changes, self._intents)
@@ -239,10 +243,10 @@ class Execution:
             record = self._site.host.record(change.address)
         except HostError:
             return
-        if record is None or self._site.is_anothers(task.wanted, record):
-            self._book.never_made(change)
-        elif task.made:
+        if record is not None and task.made:
             self._book.exists(task.wanted, record)
+        elif record is None or self._site.is_anothers(task.wanted, record):
+            self._book.never_made(change)
 
     def _runs_on(self, task: Task) -> None:
         """A guest was not restarted: if it is up, it is done but for what waits for its restart."""

@@ -1,4 +1,7 @@
-"""Preconditions: what a change relies on, looked at again right before its first step."""
+"""Preconditions: what a change relies on, looked at again right before its first step.
+
+That a new domain's name is free is looked at once for all of them: libvirt refuses it later.
+"""
 
 from __future__ import annotations
 

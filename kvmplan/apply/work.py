@@ -201,6 +201,7 @@ class Worker:
         self._redefine(task, record, task.changes_of(step), mark)
 
     def _define_new(self, task: Task, step: Step, xml: str) -> None:
+        """Define what was not there; if it cannot be, see whether somebody took its name."""
         try:
             self._perform(Verb.DEFINE, step.address, {"xml": xml})
         except ConnectionLost:

@@ -29,6 +29,7 @@ KEEPALIVE_SECONDS, KEEPALIVE_MISSES = 5, 3
 RENEWAL_SECONDS = 10.0
 """How long it may take to reach a host again that was lost."""
 _MOMENT_SECONDS = 0.02
+"""How long connections that were alive are taken to be; a call that is lost ends that."""
 _TELLING_SECONDS = 2.0
 """How long libvirt may take to tell the end of a connection; its loop turns four times a second."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from lxml import etree
 
 from kvmplan.address import Address
@@ -287,6 +288,14 @@ def test_what_exists_by_now_is_not_made() -> None:
     assert said == "stale: it exists now, and did not when it was planned"
     assert host.claims is not None
     assert host.claims.entries == {}, "it is not ours"
+
+
+def test_where_domains_cannot_be_listed_each_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeHost, "domains", lambda self: None)
+    host = FakeHost()
+    other = made(web())
+    said = stale(web(), host, lambda: host.things.update(other.things))
+    assert said == "stale: it exists now, and did not when it was planned"
 
 
 def test_what_takes_the_name_at_the_last_moment_keeps_it() -> None:
