@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import libvirt
@@ -19,20 +19,41 @@ _POLL_SECONDS = 0.1
 _ASK_AGAIN_SECONDS = 5.0
 _NOT_FOUND = frozenset({libvirt.VIR_ERR_DEVICE_MISSING, libvirt.VIR_ERR_INVALID_ARG})
 _UNDER_WAY = "already in the process of unplug"
+_NODE_LEFT = "Duplicate nodes with node-name"
+_MOST_NODES_LEFT = 16
 
 
 @verb(Verb.ATTACH)
 def attach(target: Target, *, xml: str, scope: str) -> None:
     """Plug a device in. If the running guest cannot take it, the persistent definition is left."""
     domain = target.find()
-    domain.attachDeviceFlags(xml, flags(domain, scope))
+    where = flags(domain, scope)
+    _past_nodes_left(lambda: domain.attachDeviceFlags(xml, where))
 
 
 @verb(Verb.UPDATE_DEVICE)
 def update_device(target: Target, *, xml: str, scope: str) -> None:
     """Change a device in place."""
     domain = target.find()
-    domain.updateDeviceFlags(xml, flags(domain, scope))
+    where = flags(domain, scope)
+    _past_nodes_left(lambda: domain.updateDeviceFlags(xml, where))
+
+
+def _past_nodes_left(plug: Callable[[], object]) -> None:
+    """Ask again while QEMU has a block node of the name that libvirt gives to this one.
+
+    A libvirtd that is killed while it plugs a disk or a medium in leaves the node behind, and has
+    not saved that its number is taken. Each call takes the next number (libvirt 9.0, measured).
+    """
+    for _ in range(_MOST_NODES_LEFT):
+        try:
+            plug()
+        except libvirt.libvirtError as error:
+            if _NODE_LEFT not in translate(error).message:
+                raise
+        else:
+            return
+    plug()
 
 
 @verb(Verb.DETACH)

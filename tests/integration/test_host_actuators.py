@@ -1,9 +1,11 @@
 """Every verb on a real host: it does what it says, and again is as good."""
 
+import json
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import libvirt_qemu
 import pytest
 
 from kvmplan.address import Address, Kind
@@ -24,6 +26,7 @@ VOLUME = """<volume><name>{name}</name><capacity unit='MiB'>1</capacity>
 <target><format type='qcow2'/></target></volume>"""
 DISK = """<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{path}'/>
 <target dev='{target}' bus='{bus}'/></disk>"""
+MEDIUM = "<volume><name>b.raw</name><capacity unit='MiB'>1</capacity></volume>"
 TITLE = "<note xmlns='https://example.org/ns'>ours</note>"
 
 
@@ -203,7 +206,36 @@ def test_what_cannot_be_plugged_is_not_live_and_nothing_is_half_done(actor: Acto
     assert not isinstance(again.value, NotLive)
 
 
-def test_a_medium_is_changed_and_a_disk_grows_under_a_running_guest(actor: Actor) -> None:
+def test_a_disk_and_a_medium_get_past_nodes_that_a_killed_daemon_has_left(actor: Actor) -> None:
+    path, drive = actor.see(with_pool(actor)).key, "<target dev='sda' bus='sata'/><readonly/>"
+    empty = f"<disk type='file' device='cdrom'>{drive}</disk>"
+    actor.do(Verb.CREATE_VOLUME, actor.volume("b.raw"), xml=MEDIUM)
+    medium = actor.see(actor.volume("b.raw")).key
+    full = f"<disk type='file' device='cdrom'><source file='{medium}'/>{drive}</disk>"
+    with_drive = DOMAIN.replace("</devices>", f"{empty}</devices>")
+    actor.define(actor.domain, with_drive)
+    actor.do(Verb.START, actor.domain)
+    for number in range(1, 4):
+        leave_node(actor, f"libvirt-{number}-storage")
+    disk = DISK.format(path=path, target="sdb", bus="usb")
+    actor.do(Verb.ATTACH, actor.domain, xml=disk, scope="both")
+    for number in range(5, 9):
+        leave_node(actor, f"libvirt-{number}-storage")
+    actor.do(Verb.UPDATE_DEVICE, actor.domain, xml=full, scope="live")
+    running = actor.see(actor.domain).running
+    assert running is not None
+    assert (path in running, medium in running) == (True, True)
+
+
+def leave_node(actor: Actor, name: str) -> None:
+    """A block node that QEMU has and libvirt does not know of."""
+    domain = actor.host.connection.lookupByName(actor.domain.name)
+    node = {"driver": "null-co", "node-name": name}
+    command = json.dumps({"execute": "blockdev-add", "arguments": node})
+    assert json.loads(libvirt_qemu.qemuMonitorCommand(domain, command, 0))["return"] == {}
+
+
+def test_a_disk_grows_under_a_running_guest(actor: Actor) -> None:
     path = actor.see(with_pool(actor)).key
     where = with_domain(actor)
     actor.do(
