@@ -21,7 +21,7 @@ MIB = 1024 * 1024
 DATA, HOLE, PARTS = 24, 40, 8
 """MiB of data and of nothing in each part of the image."""
 VOLUMES = 10
-ROUNDS = 5
+ROUNDS = 9
 STACK = """\
 stack: {{name: bytes, uid: 5c0d2a54-6b1e-4c55-9a53-1f6a8a3a2b13}}
 pools:
