@@ -5,13 +5,16 @@ That a new domain's name is free is looked at once for all of them: libvirt refu
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kvmplan.apply.problems import EXISTS, Stale
 from kvmplan.apply.site import Site
 from kvmplan.diff import at
 from kvmplan.inventory import Record
 from kvmplan.mapping.document import parse_to_read
 from kvmplan.mapping.lens import read
-from kvmplan.plan.change import Action, Change
+from kvmplan.plan.change import Action, Change, Tree
+from kvmplan.plan.fields import running_tree
 from kvmplan.plan.intent import Intent, runtime_of
 
 
@@ -55,13 +58,30 @@ def _check_rename(site: Site, change: Change, record: Record) -> None:
 
 def _check_fields(site: Site, change: Change, intent: Intent, record: Record) -> None:
     """Every field that will be changed still has the value that it was planned to change."""
-    assert intent.context is not None
+    moved = _moved(site, change, intent, record)
+    if moved and record.secure and intent.record is not None and not intent.record.secure:
+        # What has no secrets in its spec was planned without those of the host.
+        plain = site.host.record(record.address)
+        if plain is None:
+            raise Stale("it is gone since it was planned")
+        moved = _moved(site, change, intent, plain)
+    if moved:
+        raise Stale(f"changed since it was planned: {', '.join(moved)}")
+
+
+def _moved(site: Site, change: Change, intent: Intent, record: Record) -> list[str]:
+    """The names of fields that have another value in a record than in the plan."""
     context = site.births.context(
         site.inventory,
         runtime=runtime_of(record, intent.claim, intent.tree, site.inventory.key),
         names=intent.names,
     )
     live = read(intent.model, parse_to_read(record.document), context, intent.tree)
-    moved = [field.name for field in change.fields if at(live, field.path) != field.before]
-    if moved:
-        raise Stale(f"changed since it was planned: {', '.join(moved)}")
+    running: Tree = {}
+    if any(field.only_running for field in change.fields):
+        running = running_tree(replace(intent, record=record, context=context)) or {}
+    return [
+        field.name
+        for field in change.fields
+        if at(running if field.only_running else live, field.path) != field.before
+    ]

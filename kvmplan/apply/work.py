@@ -254,21 +254,28 @@ class Worker:
 
     # ------------------------------------------------------------------ members
 
-    def _member(self, task: Task, step: Step) -> tuple[Member, Any]:
-        intent = task.wanted
-        root = parse(self._fresh(task).document)
+    def _member(self, task: Task, step: Step, *, running: bool = False) -> tuple[Member, Any]:
+        """The member that a step is for, and the document: the persistent or the running one."""
+        intent, found = task.wanted, self._fresh(task)
+        if running and found.running is None:
+            raise Stale("it does not run any more")
+        root = parse((found.running if running else None) or found.document)
         path = tuple(step.arguments["member"])
         return locate(intent, root, path, self._site.context(intent)), root
 
     def _attach(self, task: Task, step: Step) -> None:
         member, root = self._member(task, step)
+        if step.arguments["scope"] == Scope.LIVE:
+            # It is defined already, with its MAC and its place on the bus.
+            self._device(step, member.live())
+            return
         beside = member.companion(root)
         if beside is not None:
             self._device(step, beside)
         self._device(step, member.made())
 
     def _detach(self, task: Task, step: Step) -> None:
-        member, _ = self._member(task, step)
+        member, _ = self._member(task, step, running=step.arguments["scope"] == Scope.LIVE)
         find, key = member.identity()
         self._device(step, member.live(), find=find, key=key)
 

@@ -79,6 +79,8 @@ class FieldChange:
     sensitive: bool = False
     drift: bool = False
     """The live value differs from what was last applied: someone changed it by hand."""
+    only_running: bool = False
+    """Its definition is as wanted; what runs is not, and `before` is what that says."""
     verb: Verb | None = None
     """The live verb, if there is one."""
     arguments: Mapping[str, Any] = field(default_factory=dict)

@@ -60,13 +60,13 @@ def compare(intent: Intent, facts: Any, running: Tree | None) -> Compared:
     changes: list[FieldChange] = []
     notes: list[str] = []
     for path, before, after in diff(scoped, tree):
-        if _ignored(path, lifecycle.ignore_changes) or _hidden(intent, path):
+        if ignored(path, lifecycle.ignore_changes) or _hidden(intent, path):
             continue
-        effect = _effect(intent, path, before, after, facts, running)
+        effect = effect_of(intent, path, before, after, facts, running)
         if effect.noted:
             notes.append(_birth_note(intent, path, before, after))
             continue
-        if _ignored(path, lifecycle.told):
+        if ignored(path, lifecycle.told):
             notes.append(f"{'.'.join(path)}: not what it was born with, and kept")
             continue
         changes.append(_change(intent, path, before, after, effect))
@@ -170,13 +170,15 @@ def _was_ours(intent: Intent, path: Path) -> bool:
     return key in gone or key in (past or ()) or (place.named and bool(gone))
 
 
-def _ignored(path: Path, ignored: Iterable[Path]) -> bool:
-    return any(path[: len(prefix)] == prefix for prefix in ignored)
+def ignored(path: Path, prefixes: Iterable[Path]) -> bool:
+    """Whether a path is one of those, or below one."""
+    return any(path[: len(prefix)] == prefix for prefix in prefixes)
 
 
-def _effect(
+def effect_of(
     intent: Intent, path: Path, before: Any, after: Any, facts: Any, running: Tree | None
 ) -> Effect:
+    """How a change reaches its object."""
     effect = _strategy_effect(intent, _situation(intent, path, before, after, running, facts))
     if effect.noted:
         return effect

@@ -20,6 +20,7 @@ from kvmplan.plan.born import Births
 from kvmplan.plan.busy import PAUSING_JOBS
 from kvmplan.plan.change import Action, Pending, Reason, Released, Unlisted
 from kvmplan.plan.fields import NOTHING, Compared, compare, pending, running_tree, waits_for_guest
+from kvmplan.plan.handmade import tell_apart
 from kvmplan.plan.insync import InSync
 from kvmplan.plan.intent import CREATING, Intent, intend, is_claimed
 from kvmplan.plan.lineage import words as lineage_words
@@ -186,7 +187,8 @@ class Judge:
             return self._begins_anew(intent, Reason.RESEEDED)
         if intent.unfinished and address.kind is Kind.VOLUME:
             return Verdict(address, Action.REPLACE, Reason.TORN, intent, record)
-        self._note(intent, compared, running)
+        compared = self._note(intent, compared, running, inventory)
+        changes = bool(compared.changes)
         if changes and not self._state_is_safe(intent, record, compared):
             unchanged = replace(compared, changes=())
             return Verdict(address, Action.NOOP, Reason.BLOCKED, intent, record, unchanged)
@@ -262,21 +264,25 @@ class Judge:
         self._found.error("KVP230", summary, intent.resource.place, remedy, intent.address)
         return False
 
-    def _note(self, intent: Intent, compared: Compared, running: Any) -> None:
+    def _note(
+        self, intent: Intent, compared: Compared, running: Any, inventory: Inventory
+    ) -> Compared:
+        """Note what there is to report; with what is to be changed of what runs alone."""
         address = intent.address
-        self.unlisted += [Unlisted(address, path) for path in compared.unlisted]
         if intent.applied is not None and intent.applied != intent.declared:
             known = applied_fields(intent.model, intent.declared)
             if known != intent.applied:
                 self.released += [
                     Released(address, p) for p in released(intent.model, known, intent.applied)
                 ]
-        if running is None:
-            return
         fields = pending(intent, running)
-        if compared.changes:
-            touched = {change.path for change in compared.changes}
-            fields = tuple(field for field in fields if field.path not in touched)
+        handmade = tell_apart(intent, fields, compared, inventory.facts, running)
+        if self._options.drift == "keep":
+            handmade = replace(handmade, back=(), waiting=fields)
+        compared = handmade.beside(compared)
+        self.unlisted += [Unlisted(address, path) for path in compared.unlisted]
+        touched = {change.path for change in compared.changes}
+        fields = tuple(field for field in handmade.waiting if field.path not in touched)
         saved = intent.record is not None and not intent.record.active
         since = intent.claim.waiting if intent.claim is not None else {}
         for waiting in (False, True):
@@ -284,6 +290,7 @@ class Judge:
             if part:
                 first = min((since[f.name] for f in part if f.name in since), default="")
                 self.pending.append(Pending(address, part, waiting, first, saved))
+        return compared
 
     def deletions(self) -> list[Verdict]:
         """Everything that is claimed and still the same object."""

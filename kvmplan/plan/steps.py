@@ -7,7 +7,7 @@ are made at the time from the live one (`kvmplan.apply.work`), never stored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kvmplan.address import Address, Kind
@@ -247,6 +247,15 @@ def _resize(
 
 
 def _live(intent: Intent, changes: list[FieldChange], disk: DiskUse | None) -> Iterator[Draft]:
+    """The live steps; what is to be changed of what runs alone leaves the definition as it is."""
+    alone = [change for change in changes if change.only_running]
+    for draft in _in_both(intent, alone, disk):
+        yield replace(draft, arguments={**draft.arguments, "scope": Scope.LIVE})
+    both = [change for change in changes if not change.only_running]
+    yield from _in_both(intent, both, disk)
+
+
+def _in_both(intent: Intent, changes: list[FieldChange], disk: DiskUse | None) -> Iterator[Draft]:
     members: dict[tuple[Verb, Path], list[FieldChange]] = {}
     limited: dict[tuple[Verb, Path], list[FieldChange]] = {}
     for change in changes:

@@ -8,6 +8,7 @@ from functools import partial
 
 import libvirt
 import pytest
+from lxml import etree
 
 from tests.elements import the
 from tests.integration.guests import MIB, RUNNING, Guest, inside
@@ -231,6 +232,60 @@ def test_what_a_stranger_plugs_in_stays(guest: Guest) -> None:
     guest.edit()
     assert document(guest.domain, RUNNING).find("devices/disk/target[@dev='vdz']") is not None
     guest.domain.detachDeviceFlags(disk, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+
+def test_what_is_changed_of_the_running_guest_alone_goes_back(guest: Guest) -> None:
+    live, disks = libvirt.VIR_DOMAIN_AFFECT_LIVE, guest.spec["disks"]
+    guest.spec["title"] = "as declared"
+    guest.spec["disks"] = {**disks, "vdc": f"{guest.name}/raw.img"}
+    guest.edit()
+    before = [serialised(root) for root in guest.both()]
+    guest.domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_TITLE, "by hand", None, None, live)
+    card = the(document(guest.domain, RUNNING), "devices/interface")
+    etree.SubElement(card, "link", state="down")
+    guest.domain.updateDeviceFlags(etree.tostring(card, encoding="unicode"), live)
+    drive = the(document(guest.domain, RUNNING), "devices/disk[@device='cdrom']")
+    drive.remove(the(drive, "source"))
+    guest.domain.updateDeviceFlags(etree.tostring(drive, encoding="unicode"), live)
+    disk = the(document(guest.domain, RUNNING), "devices/disk/target[@dev='vdc']/..")
+    guest.domain.detachDeviceFlags(etree.tostring(disk, encoding="unicode"), live)
+    gone = "devices/disk/target[@dev='vdc']"
+    wait_until(lambda: document(guest.domain, RUNNING).find(gone) is None, "vdc is unplugged")
+    planned = guest.edit()
+    assert "Drift on the host (1): changed by hand, goes back" in planned.out
+    for name in ("title", "link", "sda", "vdc"):
+        assert name in planned.out, planned.out
+    assert [serialised(root) for root in guest.both()] == before
+    guest.spec["disks"] = disks
+    guest.edit()
+
+
+def serialised(root: etree._Element) -> str:
+    """A document without what is new at every plugging in: which block node a disk has."""
+    for node in root.iterfind("devices/disk"):
+        for below in (node.find("source"), node.find("alias"), node.find("backingStore")):
+            if below is not None:
+                below.attrib.pop("index", "")
+    return etree.tostring(root, encoding="unicode")
+
+
+def test_what_a_stranger_plugs_into_the_running_guest_is_unlisted(guest: Guest) -> None:
+    path = guest.stack.directory / f"{uuid.uuid4().hex}.img"
+    path.write_bytes(b"\0" * MIB)
+    disk = (
+        f"<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{path}'/>"
+        "<target dev='vdy' bus='virtio'/></disk>"
+    )
+    guest.domain.attachDeviceFlags(disk, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    seen = guest.stack.in_sync()
+    assert "Unlisted (1)" in seen.out
+    assert "disks.vdy" in seen.out
+    guest.console.wait_state(lambda state: len(state.disks) > 1)
+    guest.spec["lifecycle"] = {"unlisted": "remove"}
+    planned = guest.edit()
+    assert "disks.vdy" in planned.out
+    assert document(guest.domain, RUNNING).find("devices/disk/target[@dev='vdy']") is None
+    del guest.spec["lifecycle"]
 
 
 def test_what_needs_a_restart_waits_for_one(guest: Guest) -> None:

@@ -15,6 +15,7 @@ from tests.integration.support import (
     Stack,
     connection,
     document,
+    idle_domain,
     stack,
     tiny_domain,
 )
@@ -71,6 +72,13 @@ def guarded(private_host: PrivateHost, tiny_guest: TinyGuest, tmp_path: Path) ->
         yield made
 
 
+@pytest.fixture
+def made_idle(private_host: PrivateHost, tmp_path: Path) -> Iterator[Stack]:
+    """A stack without a guest that boots."""
+    with stack(tmp_path, private_host) as made:
+        yield made
+
+
 def test_a_password_is_applied_and_never_shown(guarded: Stack, private_host: PrivateHost) -> None:
     with connection(private_host) as conn:
         quiet(*(guarded.run(*view) for view in VIEWS))
@@ -117,6 +125,19 @@ def test_a_password_that_someone_took_away_comes_back(
             quiet(planned, guarded.apply())
             guarded.in_sync()
             assert password(domain, SECURE) == FIRST
+
+
+def test_a_display_with_a_password_is_taken_out(made_idle: Stack) -> None:
+    vnc = {"type": "vnc", "listen": "127.0.0.1", "password": SecretRef("VNC_PASSWORD")}
+    made_idle.env["VNC_PASSWORD"] = FIRST
+    made_idle.specs["domains"] = {made_idle.tag: idle_domain(graphics=[vnc], video="vga")}
+    made_idle.apply()
+    made_idle.domains[made_idle.tag]["graphics"] = []
+    made_idle.settle()
+    assert made_idle.host is not None
+    with connection(made_idle.host) as conn:
+        left = document(conn.lookupByName(made_idle.tag))
+        assert left.find("devices/graphics") is None
 
 
 def test_what_a_read_only_run_cannot_compare_is_named(
