@@ -36,7 +36,11 @@ def define(target: Target, *, xml: str) -> Any:
 
 @verb(Verb.UNDEFINE)
 def undefine(target: Target, *, keep_state: bool = True) -> None:
-    """Remove the persistent definition; gone already is as good."""
+    """Remove the persistent definition; gone already is as good.
+
+    With `keep_state` what a guest has written beside its disks stays: UEFI variables and a TPM's
+    state; and a domain with a managed save image is not undefined.
+    """
     try:
         handle = target.find()
         if target.address.kind is Kind.DOMAIN:
@@ -49,7 +53,7 @@ def undefine(target: Target, *, keep_state: bool = True) -> None:
 
 
 def _undefine_domain(domain: Any, keep_state: bool) -> None:
-    saved: int = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    saved: int = 0 if keep_state else libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
     metadata: int = libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
     checkpoints: int = libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
     if keep_state:

@@ -109,6 +109,8 @@ class DataLoss:
         )
         shrink = next((f for f in change.fields if f.impact is Impact.DATA_LOSS), None)
         reason = f": {shrink.reason}" if shrink and shrink.reason else ""
+        if change.address.kind is Kind.DOMAIN:
+            what = "would go with what its guest has written"
         if change.address.kind is Kind.POOL:
             what, reason = "would format its devices", ": what is on them is lost"
         remedy = f"--allow-data-loss {change.address.short} if that is meant"

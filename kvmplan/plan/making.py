@@ -14,6 +14,7 @@ from kvmplan.mapping.impact import Impact, worst
 from kvmplan.mapping.model import secret_paths
 from kvmplan.plan import steps
 from kvmplan.plan.change import Action, Change, FieldChange, Precondition, Reason
+from kvmplan.plan.losses import written
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.origin import is_seed
 from kvmplan.plan.outages import outage_notes, outage_steps
@@ -127,14 +128,12 @@ class Changes:
             case Action.CREATE:
                 return Impact.CREATE
             case Action.DELETE:
-                lost = volume or self._loses_state(draft)
+                lost = volume or self._loses_state(draft) or any(written(draft))
                 return Impact.DATA_LOSS if lost else Impact.DELETE
             case Action.REPLACE:
-                return (
-                    Impact.DATA_LOSS
-                    if (volume and draft.reason is not Reason.TORN) or self._loses_state(draft)
-                    else Impact.REPLACE
-                )
+                lost = volume and draft.reason is not Reason.TORN
+                lost = lost or self._loses_state(draft) or any(written(draft))
+                return Impact.DATA_LOSS if lost else Impact.REPLACE
             case _:
                 whole = [Impact.RESTART] if draft.restart else []
                 if draft.intent is not None and draft.intent.lost_guests:
@@ -177,7 +176,7 @@ class Changes:
                 )
         if address.kind is Kind.POOL:
             notes.append("its directory and files stay")
-        return notes
+        return [*notes, *written(draft)]
 
     def _precondition(self, draft: Verdict) -> Precondition:
         record, intent = draft.record, draft.intent
