@@ -39,6 +39,8 @@ class Record:
         reason: why it is in this state where that matters (``ioerror``, ``user``, …), else "".
         saved: the running XML inside the managed save image of a domain that has one: its next
             start goes on with that.
+        bases: what the storage says of the chains in a domain's persistent document: path of an
+            overlay -> path of what it is over, ``""`` for nothing; without what it does not know.
         secure: whether `document` was read with its secrets.
     """
 
@@ -52,6 +54,7 @@ class Record:
     autostart: bool = False
     managed_save: bool = False
     saved: str | None = None
+    bases: Mapping[str, str] = field(default_factory=dict)
     secure: bool = False
 
     @property

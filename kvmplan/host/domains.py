@@ -9,7 +9,8 @@ from typing import Any
 import libvirt
 
 from kvmplan.address import Address, Kind
-from kvmplan.inventory import Record, State
+from kvmplan.host.stores import volume_document
+from kvmplan.inventory import EMPTY, Record, State
 
 _STATES = {
     libvirt.VIR_DOMAIN_PAUSED: State.PAUSED,
@@ -167,17 +168,19 @@ def read_domain(handle: Any, address: Address, domains: DomainList, *, secure: b
     state, reason = domains.state(name)
     flags = libvirt.VIR_DOMAIN_XML_INACTIVE | (libvirt.VIR_DOMAIN_XML_SECURE if secure else 0)
     active = state in (State.RUNNING, State.PAUSED, State.SUSPENDED)
+    document, running = handle.XMLDesc(flags), handle.XMLDesc(0) if active else None
     return Record(
         address=address,
         key=handle.UUIDString(),
-        document=handle.XMLDesc(flags),
-        running=handle.XMLDesc(0) if active else None,
+        document=document,
+        running=running,
         state=state,
         reason=reason,
         persistent=name not in domains.transient,
         autostart=name in domains.autostart,
         managed_save=name in domains.saved,
         saved=_saved(handle) if name in domains.saved and not active else None,
+        bases=_bases(handle, document, running),
         secure=secure,
     )
 
@@ -192,6 +195,16 @@ def _saved(handle: Any) -> str | None:
             raise
         return None
     return document
+
+
+def _bases(handle: Any, document: str, running: str | None) -> Mapping[str, str]:
+    """What the storage says of the chains in a persistent document; most have none."""
+    if "<backingStore" not in document:
+        return EMPTY
+    from kvmplan.plan.chains import known_bases
+
+    connection = handle.connect()
+    return known_bases(document, running, lambda path: volume_document(connection, path))
 
 
 def read_snapshots(connection: Any) -> dict[str, tuple[str, ...]]:

@@ -10,7 +10,7 @@ from typing import Any
 import libvirt
 
 from kvmplan.address import Address, Kind
-from kvmplan.host.errors import MISSING
+from kvmplan.host.errors import DENIED, MISSING
 from kvmplan.host.threads import shares, side_by_side
 from kvmplan.inventory import Record, State
 
@@ -204,6 +204,17 @@ def read_volume(handle: Any, address: Address, key: str) -> Record:
         libvirtError: it is gone, or the host did not answer.
     """
     return Record(address=address, key=key, document=handle.XMLDesc(0))
+
+
+def volume_document(connection: Any, path: str) -> str | None:
+    """The document of the volume at a path; None if no active pool has it, or none may be read."""
+    try:
+        document: str = connection.storageVolLookupByPath(path).XMLDesc(0)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in MISSING | DENIED | {libvirt.VIR_ERR_NO_SUPPORT}:
+            return None
+        raise
+    return document
 
 
 def record_volume(connection: Any, address: Address) -> Record | None:

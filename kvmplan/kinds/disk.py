@@ -19,7 +19,18 @@ from kvmplan.kinds.tuning import DISK_LIMITS, DiskLimits
 from kvmplan.kinds.verbs import Verb
 from kvmplan.kinds.volume import Backing
 from kvmplan.mapping.codecs import TEXT
-from kvmplan.mapping.markers import Case, Free, Group, On, Policy, Presence, Ref, Through, Xml
+from kvmplan.mapping.markers import (
+    Belongings,
+    Case,
+    Free,
+    Group,
+    On,
+    Policy,
+    Presence,
+    Ref,
+    Through,
+    Xml,
+)
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.strategy import Situation, live, next_boot, when
 from kvmplan.mapping.types import HostPath, Name, Size, VolumeName
@@ -27,6 +38,15 @@ from kvmplan.mapping.types import HostPath, Name, Size, VolumeName
 HOT_BUSES = frozenset({"virtio", "scsi", "usb"})
 """Buses that disks can be plugged into while the guest runs; sata and ide answer with an error."""
 SOURCE_CLEARS = ("./source",)
+OF_A_SOURCE = Belongings(
+    to=(
+        *(f"./source/@{name}" for name in ("file", "dev", "dir", "path", "pool", "volume")),
+        *(f"./source/@{name}" for name in ("protocol", "name")),
+        *(f"./source/host/@{name}" for name in ("name", "port", "socket")),
+    ),
+    nodes=("./backingStore", "./mirror", "./source/@index"),
+)
+"""What libvirt notes of one source: its backing chain, its block job, its number in QEMU."""
 
 
 def bus_of_target(target: str, device: str = "disk") -> str:
@@ -141,6 +161,7 @@ class Disk(Mapped):
 
     scalar: ClassVar[str] = "volume"
     exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("volume", "file", "block", "network"),)
+    belongings: ClassVar[Belongings | None] = OF_A_SOURCE
     target: Annotated[str, Field(pattern=r"^(vd|sd|hd|fd|xvd|ubd)[a-z]+$"), Xml("./target/@dev")]
     """Its name on the bus: vda, sda … A name on the host's side; the guest may choose another."""
     device: Annotated[

@@ -176,6 +176,19 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
+class Belongings:
+    """What is known of the thing that an element is on, and goes when it is put on another.
+
+    Attributes:
+        to: paths whose values tell which thing that is.
+        nodes: paths of what is true of that thing only; no field writes them.
+    """
+
+    to: tuple[str, ...]
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Ref:
     """The value names another resource: an edge in the graph, checked for existence."""
 

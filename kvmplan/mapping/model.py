@@ -20,6 +20,7 @@ from kvmplan.mapping.checks import check_field, scalar_type
 from kvmplan.mapping.codecs import Codec
 from kvmplan.mapping.markers import (
     AtLeast,
+    Belongings,
     Birth,
     Case,
     Free,
@@ -79,12 +80,14 @@ class Mapped(BaseModel):
         scalar: the field that a bare scalar (or, for items, a bare list element) stands for.
         exclusive: sets of fields of which at most one may be given.
         yields: pairs of paths; while nodes stand at the second, those at the first go when patched.
+        belongings: what goes when an element is put on another thing, by whatever writes it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
     scalar: ClassVar[str | None] = None
     exclusive: ClassVar[tuple[tuple[str, ...], ...]] = ()
     yields: ClassVar[tuple[tuple[str, str], ...]] = ()
+    belongings: ClassVar[Belongings | None] = None
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -163,6 +166,10 @@ def _check_class(model: type[Mapped]) -> None:
     for path in (path for pair in model.yields for path in pair):
         if not is_path(path):
             raise TypeError(f"{model.__name__}: '{path}' in yields is not a path")
+    owned = model.belongings
+    for path in (*owned.to, *owned.nodes) if owned is not None else ():
+        if not is_path(path):
+            raise TypeError(f"{model.__name__}: '{path}' in belongings is not a path")
 
 
 def _item(annotation: Any) -> type[Mapped] | None:

@@ -9,6 +9,7 @@ from typing import Any
 from lxml import etree
 from lxml.etree import _Element as Element
 
+from kvmplan.mapping.belongings import holders, let_go
 from kvmplan.mapping.document import parse
 from kvmplan.mapping.markers import (
     Foreign,
@@ -65,7 +66,9 @@ def patch(
         desired: all that is wanted: what an edit clears away and is wanted still is written again.
         at: where `element` is below the resource, for names.
     """
+    held = holders(model, element) if edits else ()
     _patch(model, element, edits, context, desired or {}, at, frozenset())
+    let_go(held)
 
 
 def _patch(
@@ -213,12 +216,21 @@ def _write(spot: Spot, edits: list[Edit], desired: Any) -> bool:
             writer(spot.element, value, spot.context)
         case Overlay():
             if value is not None:
-                past = spot.context.overlaid
-                merge(spot.element, parse(value), None if past is None else parse(past))
+                _write_overlay(spot, value)
                 cleared = True
         case Runtime() | Policy():
             pass
     return cleared
+
+
+def _write_overlay(spot: Spot, value: str) -> None:
+    past = spot.context.overlaid
+    fragment, before = parse(value), None if past is None else parse(past)
+    held = holders(spot.model, spot.element)
+    merge(spot.element, fragment, before)
+    if let_go(held):
+        # What the fragment itself says of the new thing may have met what was said of the old.
+        merge(spot.element, fragment, before)
 
 
 def _write_group(spot: Spot, place: Group, edits: list[Edit], desired: Any) -> None:

@@ -142,14 +142,25 @@ class InUse:
         """Refuse deletes and stops under users that stay."""
         resized = any(field.path == ("capacity",) for field in change.fields)
         resized = resized and change.address.kind is Kind.VOLUME
-        below = self._below(change, scene) if resized else ()
-        users = sorted({*self._users(change, scene), *below})
+        below = set(self._below(change, scene)) if resized else set[str]()
+        others = set(self._users(change, scene))
+        users = sorted(others | below)
         if not users:
             return None
+        if not others:
+            return self._in_snapshot(change, users)
         verb = "deleted" if scene.goes(change.address) else "resized" if resized else "stopped"
         verb = "restarted" if change.restarts else verb
         summary = f"{change.address.short} cannot be {verb}: used by {', '.join(users)}"
         remedy = "take it out of use first, or let the same plan remove its users"
+        return Guarded(self.code, change.address, summary, remedy)
+
+    def _in_snapshot(self, change: Change, users: Iterable[str]) -> Guarded:
+        """QEMU has it open to be read only: what the guest sees is the overlay's size."""
+        names = ", ".join(users)
+        summary = f"{change.address.short} cannot be resized: it is in a snapshot, the running "
+        summary += f"{names} writes to an overlay over it"
+        remedy = "merge the overlay into it first (virsh blockcommit --active --pivot)"
         return Guarded(self.code, change.address, summary, remedy)
 
     def _users(self, change: Change, scene: Scene) -> Iterator[str]:

@@ -122,7 +122,8 @@ def wanted_digest(resource: Resource) -> bytes | None:
 
 def _found(record: Record, claim: Claim) -> bytes:
     state = (record.key, record.running, record.state.value, record.reason, record.persistent)
-    flags = (record.autostart, record.managed_save, record.saved)
+    bases = tuple(sorted(record.bases.items()))
+    flags = (record.autostart, record.managed_save, record.saved, bases)
     owned = (claim.key, claim.phase, _plain(claim.born), _plain(claim.applied), claim.protect)
     waiting = _plain(claim.waiting)
     return marshal.dumps((state, flags, owned, waiting), 2)

@@ -30,6 +30,7 @@ from kvmplan.plan.making import Changes
 from kvmplan.plan.moves import follow, report_both
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.outages import plan_outages
+from kvmplan.plan.overlaid import check_overlaid, puts_on_something
 from kvmplan.plan.prune import implausible, wants_prune
 from kvmplan.plan.references import found as live_references
 from kvmplan.plan.references import wanted
@@ -138,6 +139,8 @@ class Planner:
         conflicts = Conflicts(self._judge.intents, actions, self._desired.new_mac, self._found)
         for host in users:
             conflicts.check(host, self._inventories[host], users[host])
+            here = [draft for draft in acting if draft.address.host == host]
+            check_overlaid(here, self._inventories[host], users[host], self._found)
 
     def _check_storage(self, acting: Iterable[Verdict]) -> None:
         """What storage cannot do is said before it is tried."""
@@ -255,6 +258,8 @@ def looked_at(acting: Iterable[Verdict], inventory: Inventory) -> frozenset[str]
     """
     found: set[str] = set()
     for draft in acting:
+        if puts_on_something(draft, inventory):
+            found |= set(inventory.names.get(Kind.POOL, ()))
         if draft.address.kind is not Kind.VOLUME:
             continue
         goes = draft.action in (Action.DELETE, Action.REPLACE)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from lxml.etree import _Element as Element
 
 from kvmplan.address import Address, Kind
 from kvmplan.inventory import Inventory, Record
 from kvmplan.mapping.document import parse_to_read
+from kvmplan.plan.chains import chains
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,9 @@ class Users:
         macs: MAC -> names of domains.
         devices: interfaces of the host that running guests have to themselves.
         overlays: path of a base -> names of the volumes over it.
+        layers: path of a base -> paths of what is written over it: whatever writes to the base
+            makes those worthless. Other than `overlays` without snapshots of LVM's and ZFS's,
+            whose origins go on being written to.
         unknown: pool that is off -> names of stopped domains with disks in it: nothing tells what
             these are overlays of.
     """
@@ -68,6 +73,7 @@ class Users:
     macs: dict[str, set[str]] = field(default_factory=dict)
     devices: set[str] = field(default_factory=set)
     overlays: dict[str, set[str]] = field(default_factory=dict)
+    layers: dict[str, set[str]] = field(default_factory=dict)
     unknown: dict[str, set[str]] = field(default_factory=dict)
 
 
@@ -83,10 +89,19 @@ def users_of(inventory: Inventory) -> Users:
             for text in inventory.snapshots.get(record.address.name, ()):
                 _snapshot(users, record.address.name, text, inventory.volume_by_path)
         elif record.address.kind is Kind.VOLUME:
-            base = parse_to_read(record.document).findtext("backingStore/path")
-            if base is not None:
-                users.overlays.setdefault(base, set()).add(record.address.name)
+            _over(users, record)
     return users
+
+
+def _over(users: Users, volume: Record) -> None:
+    """What a volume is over, and whether that is by its own format."""
+    root = parse_to_read(volume.document)
+    base, format_ = root.findtext("backingStore/path"), root.find("target/format")
+    if base is None:
+        return
+    users.overlays.setdefault(base, set()).add(volume.address.name)
+    if format_ is not None and format_.get("type") != "raw":
+        users.layers.setdefault(base, set()).add(root.findtext("target/path") or volume.key)
 
 
 def _domain(users: Users, record: Record, volume_by_path: Mapping[str, str]) -> None:
@@ -103,6 +118,9 @@ def _domain(users: Users, record: Record, volume_by_path: Mapping[str, str]) -> 
         _note(users, _others(root, name, running), volume_by_path)
         for nic in root.iterfind("devices/interface"):
             _nic(users, nic, name, running)
+    for _, chain in chains(record):
+        for path, base in pairwise(chain):
+            users.layers.setdefault(base, set()).add(path)
 
 
 def _note(users: Users, uses: Iterable[Use], volume_by_path: Mapping[str, str]) -> None:
@@ -137,6 +155,19 @@ def _snapshot(users: Users, domain: str, text: str, volume_by_path: Mapping[str,
             uses = _disk(disk, domain, False)
             kept = ((p, v, replace(use, top=False, snapshot=name)) for p, v, use in uses)
             _note(users, kept, volume_by_path)
+    below = dict(_paths(root.iterfind("domain/devices/disk")))
+    for target, overlay in _paths(root.iterfind("disks/disk[@snapshot='external']")):
+        base = below.get(target)
+        if overlay and base and base != overlay:
+            users.layers.setdefault(base, set()).add(overlay)
+
+
+def _paths(disks: Iterable[Element]) -> Iterator[tuple[str, str | None]]:
+    """Disks by their targets, and where each is; a snapshot's own say the target as their name."""
+    for disk in disks:
+        target, source = disk.find("target"), disk.find("source")
+        name = disk.get("name") if target is None else target.get("dev")
+        yield name or "", None if source is None else source.get("file") or source.get("dev")
 
 
 def _pools_off(inventory: Inventory) -> dict[str, str]:

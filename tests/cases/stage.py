@@ -41,6 +41,7 @@ from kvmplan.kinds.models import MODELS
 from kvmplan.kinds.skeletons import skeletons
 from kvmplan.mapping.document import parse, serialise
 from kvmplan.plan.born import Births
+from kvmplan.plan.chains import known_bases
 from kvmplan.plan.intent import CREATING, Intent, intend
 from kvmplan.plan.origin import origin_of
 from kvmplan.spec import Desired, LoadOptions, Resource, load
@@ -320,7 +321,12 @@ class _Builder:
         )
 
     def _without_claims(self, documents: Mapping[Address, Any]) -> Inventory:
-        records = {a: self._record(a, root) for a, root in documents.items()}
+        found = [self._record(a, root) for a, root in documents.items()]
+        texts = {it.key: it.document for it in found if it.address.kind is Kind.VOLUME}
+        records = {
+            it.address: replace(it, bases=known_bases(it.document, it.running, texts.get))
+            for it in found
+        }
         names: dict[Kind, dict[str, str]] = {kind: {} for kind in Kind}
         for address, record in records.items():
             pool = records.get(Address(self._host, Kind.POOL, address.pool))

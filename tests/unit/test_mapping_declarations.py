@@ -9,6 +9,7 @@ from kvmplan.mapping.codecs import YES_NO
 from kvmplan.mapping.docs import field_doc
 from kvmplan.mapping.markers import (
     AtLeast,
+    Belongings,
     Case,
     Foreign,
     Group,
@@ -116,6 +117,11 @@ def test_class_attributes_name_fields_and_paths() -> None:
 
         class Yields(Mapped):
             yields: ClassVar[tuple[tuple[str, str], ...]] = (("a", "./b"),)
+
+    with pytest.raises(TypeError, match="in belongings is not a path"):
+
+        class Owns(Mapped):
+            belongings: ClassVar[Belongings | None] = Belongings(("./a",), ("b",))
 
 
 def test_codecs_follow_the_type() -> None:

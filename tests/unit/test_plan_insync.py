@@ -31,6 +31,7 @@ OTHER_RECORDS: dict[str, Any] = {
     "autostart": True,
     "managed_save": True,
     "saved": "<domain/>",
+    "bases": {"/b": "/a"},
     "secure": True,
 }
 OTHER_CLAIMS: dict[str, Any] = {
