@@ -39,6 +39,10 @@ class NotLive(HostError):
     """The running object cannot take this change; the persistent definition can."""
 
 
+class Held(NotLive):
+    """Something else has what the running object would need to itself, and may have it later."""
+
+
 class Vanished(HostError):
     """The object is not there (any more)."""
 

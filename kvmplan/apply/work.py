@@ -12,7 +12,7 @@ from kvmplan.apply import documents
 from kvmplan.apply.contents import Content, fill, prepare
 from kvmplan.apply.likeness import Filling
 from kvmplan.apply.members import Member, locate, network_updates
-from kvmplan.apply.port import ConnectionLost, HostError, NotLive, TimedOut
+from kvmplan.apply.port import ConnectionLost, Held, HostError, NotLive, TimedOut
 from kvmplan.apply.problems import EXISTS, Stale
 from kvmplan.apply.site import Site
 from kvmplan.diff import at
@@ -138,10 +138,13 @@ class Worker:
             prepare(self._site, task)
         try:
             way(task, step)
-        except (NotLive, TimedOut):
-            if step.fallback is None:
+        except (NotLive, TimedOut) as error:
+            held = isinstance(error, Held)
+            if step.fallback is None or (held and task.change.restarts):
+                # A guest is not sent down to start with what it cannot get.
                 raise
             self._fall_back(task, step)
+            task.notes += [_held(step, error)] if held else []
             fallback = step.fallback
         if step.address.kind is Kind.VOLUME:
             self._site.forget(step.address.name)
@@ -306,3 +309,12 @@ class Worker:
 
 def _leave(task: Task, step: Step) -> None:
     """Nothing is to be done."""
+
+
+def _held(step: Step, error: HostError) -> str:
+    """What a guest that waits for something that others have is told to wait for."""
+    names = ", ".join(".".join(path) for path in step.fields)
+    return (
+        f"{names}: in use by something else ({error.message}); the guest gets it at its next "
+        "start, and does not start before that has let go"
+    )

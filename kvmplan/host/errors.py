@@ -8,7 +8,7 @@ from functools import cache
 
 import libvirt
 
-from kvmplan.apply.port import ConnectionLost, HostError, NotLive, TimedOut, Vanished
+from kvmplan.apply.port import ConnectionLost, Held, HostError, NotLive, TimedOut, Vanished
 
 MISSING = frozenset(
     {
@@ -39,6 +39,8 @@ _COLD_MESSAGES = (
     "cannot be hot",
     "Could not set password",
 )
+_LOCKED = '"write" lock'
+"""QEMU's words for an image that others have open: ``Failed to get shared "write" lock``."""
 _TRANSPORT = frozenset({libvirt.VIR_ERR_SSH, libvirt.VIR_ERR_LIBSSH})
 _LEVELS = frozenset({"VIR_ERR_NONE", "VIR_ERR_WARNING", "VIR_ERR_ERROR"})
 
@@ -69,6 +71,8 @@ def translate(error: libvirt.libvirtError, doing: str = "", *, live: bool = Fals
         kind = Vanished
     elif code == libvirt.VIR_ERR_OPERATION_TIMEOUT:
         kind = TimedOut
+    elif live and _LOCKED in message:
+        kind = Held
     elif live and (code in _COLD or any(text in message for text in _COLD_MESSAGES)):
         kind = NotLive
     return kind(message, code=code, name=_names().get(code, ""), doing=doing)

@@ -61,6 +61,7 @@ def _vcpus(vcpus: Vcpus | None) -> Iterator[Contradiction]:
     if current is not None and maximum is not None and current > maximum:
         summary = f"current is {current}, above the maximum of {maximum}"
         yield Contradiction(("vcpus", "current"), summary, "lower one or raise the other")
+    yield from _pinning(vcpus)
     topology = vcpus.topology
     ceiling = maximum if maximum is not None else current
     if topology is None or ceiling is None:
@@ -72,6 +73,14 @@ def _vcpus(vcpus: Vcpus | None) -> Iterator[Contradiction]:
     if product != ceiling:
         summary = f"it makes {product} CPUs, the maximum is {ceiling}"
         yield Contradiction(("vcpus", "topology"), summary, f"write maximum: {product}")
+
+
+def _pinning(vcpus: Vcpus) -> Iterator[Contradiction]:
+    """Libvirt drops the places of CPUs beyond the maximum without a word."""
+    for number in vcpus.pinning or {}:
+        if vcpus.maximum is not None and number.isdigit() and int(number) >= vcpus.maximum:
+            summary = f"there is no CPU {number}: they are 0 to {vcpus.maximum - 1}"
+            yield Contradiction(("vcpus", "pinning", number), summary, "take it out")
 
 
 def _memory(memory: Memory | None) -> Iterator[Contradiction]:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from kvmplan.kinds.verbs import Verb
+from kvmplan.mapping.document import parse_to_read
 from kvmplan.mapping.markers import Items, On, Pairs, Same, Xml
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.strategy import Situation, live, next_boot, when
@@ -58,11 +59,33 @@ def _has_iothread(situation: Situation) -> bool:
     return situation.after is not None and number.isdigit() and int(number) <= (count or 0)
 
 
+def _serves(situation: Situation) -> bool:
+    """Whether a thread that goes has a disk in the running document: libvirt refuses that (8)."""
+    if situation.document is None:
+        return False
+    root = parse_to_read(situation.document)
+    listed = [int(node.get("id") or 0) for node in root.iterfind("iothreadids/iothread")]
+    threads = sorted(listed) or range(1, int(root.findtext("iothreads") or 0) + 1)
+    going = {str(number) for number in threads[situation.after :]}
+    used = (node.get("iothread") for node in root.iterfind("devices/*/driver[@iothread]"))
+    return not going.isdisjoint(used)
+
+
 DISK_LIMITS = On(live(Verb.SET_DISK_LIMITS))
 CPU_TUNING = _unless_gone(Verb.SET_CPU_TUNING)
 MEMORY_LIMITS = On(live(Verb.SET_MEMORY_LIMITS))
 BLOCK_TUNING = _unless_gone(Verb.SET_BLOCK_TUNING)
-IOTHREADS = _unless_gone(Verb.SET_IOTHREADS)
+IOTHREADS = On(
+    when(
+        _given,
+        when(
+            _serves,
+            next_boot("a disk of the running guest is on a thread that goes"),
+            live(Verb.SET_IOTHREADS),
+        ),
+        next_boot("a running guest keeps it"),
+    )
+)
 VCPU_PINNING = On(
     when(
         _has_vcpu,

@@ -14,6 +14,7 @@ from kvmplan.diagnostics import Diagnostics, Place, Severity
 from kvmplan.inventory import EMPTY, Inventory
 from kvmplan.plan.change import Action
 from kvmplan.plan.collisions import Collisions
+from kvmplan.plan.handover import leaves, written
 from kvmplan.plan.intent import Intent
 from kvmplan.plan.references import wanted
 from kvmplan.plan.users import Users
@@ -179,13 +180,8 @@ class Conflicts:
         seen: dict[str, str] = {}
         for intent in domains:
             for target, disk in (intent.tree.get("disks") or {}).items():
-                source = disk.get("volume") or disk.get("file") or disk.get("block")
-                if (
-                    not source
-                    or disk.get("shareable")
-                    or disk.get("readonly")
-                    or disk.get("device") == "cdrom"
-                ):
+                source = written(disk)
+                if source is None:
                     continue
                 here = f"{intent.address.short} ({target})"
                 uses = (*users.volumes.get(source, ()), *users.paths.get(source, ()))
@@ -208,10 +204,4 @@ class Conflicts:
 
     def _leaves(self, host: str, domain: str, source: str) -> bool:
         """Whether this plan's specs take the disk away from its present user."""
-        intent = self._intents.get(Address(host, Kind.DOMAIN, domain))
-        if intent is None or "disks" not in intent.tree:
-            return False
-        return all(
-            source not in (d.get("volume"), d.get("file"), d.get("block"))
-            for d in intent.tree["disks"].values()
-        )
+        return leaves(self._intents.get(Address(host, Kind.DOMAIN, domain)), source)

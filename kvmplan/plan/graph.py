@@ -1,6 +1,7 @@
 """The graph: in which order things happen. The one user of networkx.
 
 Nodes are (address, part): what makes or changes an object goes forward, what removes it backward.
+What a change gives up for another one to take is a part of its own, before the rest.
 Edges come from references: of the specs for what is made, of the live documents for what goes.
 """
 
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 from kvmplan.address import Address, Kind
 
-FORWARD, REMOVE = "forward", "remove"
+FORWARD, RELEASE, REMOVE = "forward", "release", "remove"
 _KINDS = tuple(Kind)
 Node = tuple[Address, str]
 
@@ -74,7 +75,7 @@ def _rank(node: Node) -> tuple[int, str, str, str, str]:
     address, part = node
     rank = _KINDS.index(address.kind)
     own = (address.host, address.kind, address.name, part)
-    return (rank if part == FORWARD else -rank), *own
+    return (-rank if part == REMOVE else rank), *own
 
 
 def cycles(references: Mapping[Address, Iterable[Address]]) -> list[tuple[Address, ...]]:

@@ -26,7 +26,8 @@ class Scene:
     Attributes:
         changes: every change of the plan.
         users: host -> who uses what there.
-        detached: paths of domains and volumes that this plan separates, as (domain, volume name).
+        detached: domains and volumes or networks that this plan separates, by name.
+        kept: those of them that a running guest lets go of at its next stop only.
         moment: when the plan is made, ISO 8601, UTC.
     """
 
@@ -36,6 +37,7 @@ class Scene:
     users: Mapping[str, Users]
     options: PlanOptions
     detached: frozenset[tuple[Address, str]] = field(default_factory=frozenset)
+    kept: frozenset[tuple[Address, str]] = field(default_factory=frozenset)
     moment: str = ""
 
     def goes(self, address: Address) -> bool:
@@ -179,9 +181,12 @@ class InUse:
             names = on_it if removed or record is None else carried(users, record)
             yield from self._domains(names, address, scene)
         elif address.kind is Kind.VOLUME:
-            for use in users.volumes.get(address.name, ()):
+            used = address.name
+            for use in users.volumes.get(used, ()):
                 if use.snapshot and not scene.goes(scene.domain(address.host, use.domain)):
                     yield use.user
+                elif use.running and (scene.domain(address.host, use.domain), used) in scene.kept:
+                    yield f"{use.user} (until its next stop)"
                 elif not use.snapshot:
                     yield from self._domains((use.domain,), address, scene)
             yield from self._overlays(address, scene)

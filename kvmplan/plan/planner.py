@@ -22,7 +22,9 @@ from kvmplan.plan.born import Births
 from kvmplan.plan.busy import busy
 from kvmplan.plan.change import Action, Change, Guarded, Plan, Reason
 from kvmplan.plan.checks import Conflicts, check_references
+from kvmplan.plan.graph import Node
 from kvmplan.plan.guards import Scene, refusals
+from kvmplan.plan.handover import Handovers, separated
 from kvmplan.plan.insync import InSync, is_plain
 from kvmplan.plan.intent import Intent
 from kvmplan.plan.judge import Judge
@@ -108,9 +110,10 @@ class Planner:
             users = self._look_around(acting)
             self._judge.look_closer()
         self._check(acting, users)
+        takes = Handovers(acting, self._judge.intents, users, self._found).settle()
         making = Changes(self._desired, self._inventories, self._options, users)
         changes = {draft.address: making.change(draft) for draft in drafts}
-        ties = {draft.address: self._ties(draft) for draft in acting}
+        ties = {it.address: self._ties(it, takes.get(it.address, frozenset())) for it in acting}
         changes = arrange(changes, ties, self._desired, self._found)
         identity.report(self._desired, self._inventories, self._options, self._found)
         plan = self._finish(changes, users)
@@ -159,7 +162,7 @@ class Planner:
         storage = Storage(self._desired.resources, self._inventories)
         check_storage(storage, resources, made, resized, self._found)
 
-    def _ties(self, draft: Verdict) -> Ties:
+    def _ties(self, draft: Verdict, takes: frozenset[Node]) -> Ties:
         """What a changing object needs by its spec, and what it holds on to now.
 
         What it was to begin after (`depends_on`) it also ends before.
@@ -175,7 +178,7 @@ class Planner:
         if draft.record is not None and (removed or self._shrinks(draft)):
             inventory = self._inventories[draft.address.host]
             holds |= set(live_references(draft.record, inventory, self._skeleton))
-        return Ties(frozenset(needs), frozenset(holds))
+        return Ties(frozenset(needs), frozenset(holds), takes)
 
     def _shrinks(self, draft: Verdict) -> bool:
         return any(change.after is None for change in draft.compared.changes)
@@ -189,7 +192,7 @@ class Planner:
             self._inventories,
             users,
             self._options,
-            frozenset(self._detached(changes.values())),
+            *separated(changes.values()),
             self._created,
         )
         storage = Storage(self._desired.resources, self._inventories)
@@ -223,19 +226,6 @@ class Planner:
             destroy=self._options.destroy,
             created=self._created,
         )
-
-    def _detached(self, changes: Iterable[Change]) -> Iterable[tuple[Address, str]]:
-        """Which volumes and networks domains let go of in this plan."""
-        for change in changes:
-            for field in change.fields:
-                if (
-                    change.address.kind is Kind.DOMAIN
-                    and isinstance(field.before, Mapping)
-                    and field.after is None
-                ):
-                    for name in ("volume", "network"):
-                        if field.before.get(name):
-                            yield change.address, field.before[name]
 
     def _implausible(self, changes: Mapping[Address, Change]) -> Iterable[Guarded]:
         """Refusals to delete what looks like a mistake."""

@@ -37,15 +37,31 @@ def plan_restarts(
         if not before and not any(map(waits, changes)):
             continue
         if left == 0:
-            note = f"it is not restarted in this run: --max-restarts {options.max_restarts}"
-            notes = (*verdict.compared.notes, note)
-            verdict.compared = replace(verdict.compared, notes=notes)
+            _note(verdict, f"--max-restarts {options.max_restarts}")
             continue
         left = None if left is None else left - 1
         forced = tuple(forcing(change) if waits(change) else change for change in changes)
-        verdict.action, verdict.restart = Action.UPDATE, True
+        verdict.otherwise, verdict.action, verdict.restart = verdict.action, Action.UPDATE, True
         verdict.compared = replace(verdict.compared, changes=forced)
         verdict.pending = tuple(map(forcing, before))
+
+
+def spare(verdict: Verdict, why: str) -> None:
+    """Take a planned restart back: what needs it waits for the next boot, as ever."""
+    changes = (
+        replace(change, impact=Impact.NEXT_BOOT)
+        if change.verb is None and change.impact is Impact.RESTART
+        else change
+        for change in verdict.compared.changes
+    )
+    verdict.compared = replace(verdict.compared, changes=tuple(changes))
+    verdict.action, verdict.restart, verdict.pending = verdict.otherwise, False, ()
+    _note(verdict, why)
+
+
+def _note(verdict: Verdict, why: str) -> None:
+    notes = (*verdict.compared.notes, f"it is not restarted in this run: {why}")
+    verdict.compared = replace(verdict.compared, notes=notes)
 
 
 def _may_restart(verdict: Verdict) -> bool:

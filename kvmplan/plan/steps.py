@@ -19,6 +19,7 @@ from kvmplan.mapping.markers import Group, Items, Runtime
 from kvmplan.mapping.model import chain
 from kvmplan.plan.change import FieldChange, Path, Step
 from kvmplan.plan.intent import Intent
+from kvmplan.plan.precedence import makes_way
 from kvmplan.plan.tuning import LIMITS, group_of, limits, single
 from kvmplan.plan.users import DiskUse
 
@@ -141,14 +142,15 @@ def deletion(
 def update(intent: Intent, changes: Iterable[FieldChange], disk: DiskUse | None) -> Iterator[Draft]:
     """Changes of an object that is there: one redefine for all that waits, then the live verbs.
 
-    What the redefine speaks of must be there before: a disk names its I/O thread.
+    The redefine's document must be right in itself: what it relies on comes before, and so does
+    what goes live and would be in its way.
     """
     changes = list(changes)
-    threads = [change for change in changes if _adds_iothreads(change)]
-    yield from _live(intent, threads, disk)
     waiting = [change for change in changes if change.verb is None]
     acting = [change for change in changes if change.verb is not None]
-    later = [change for change in acting if change not in threads]
+    before = [change for change in acting if makes_way(intent.model, change, waiting)]
+    later = [change for change in acting if change not in before]
+    yield from _live(intent, before, disk)
     if waiting:
         worst = max((change.impact for change in waiting), key=lambda impact: impact.danger)
         # The restart itself has steps of its own.
@@ -203,10 +205,6 @@ def patience(intent: Intent) -> dict[str, Any]:
     model = intent.resource.model
     timeout = getattr(model, "shutdown_timeout", None) or SHUTDOWN_TIMEOUT
     return {"timeout": timeout, "force": bool(getattr(model, "force", None))}
-
-
-def _adds_iothreads(change: FieldChange) -> bool:
-    return change.verb is Verb.SET_IOTHREADS and change.after > (change.before or 0)
 
 
 def _is_defined(intent: Intent) -> bool:

@@ -18,6 +18,7 @@ class Verdict:
     Attributes:
         compared: how it differs from what is wanted.
         restart: whether its guest goes down and up again in this run.
+        otherwise: what happens to it without that.
         pending: what is defined already and reaches the guest by that.
         ejects: whether its running guest has a seed that it may be done with.
     """
@@ -29,6 +30,7 @@ class Verdict:
     record: Record | None = None
     compared: Compared = NOTHING
     restart: bool = False
+    otherwise: Action = Action.NOOP
     pending: tuple[FieldChange, ...] = ()
     ejects: bool = False
 

@@ -18,7 +18,7 @@ from kvmplan.apply.events import (
     Progress,
     StepFinished,
 )
-from kvmplan.apply.port import ConnectionLost, HostError, NotLive, TimedOut
+from kvmplan.apply.port import ConnectionLost, Held, HostError, NotLive, TimedOut
 from kvmplan.kinds.mark import read_mark
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.impact import Impact
@@ -191,6 +191,16 @@ def test_what_cannot_be_live_is_written_for_the_next_boot_and_told() -> None:
         assert notes == ("waiting for restart: disks.vdb",)
         assert in_sync(wanted, host)
         assert "vdb" in mark(host, "domain.web").applied["disks"]
+
+
+def test_what_something_else_holds_is_written_for_the_next_boot_and_why_is_told() -> None:
+    host = made(web(disks={}))
+    host.refuse[Verb.ATTACH, "domain.web"] = Held('Failed to get "write" lock', code=1)
+    finished, events = run(web(disks={"vdb": DISK}), host)
+    assert finished.changed == 1
+    (notes,) = [event.notes for event in events if isinstance(event, ChangeFinished)]
+    assert notes[0].startswith('disks.vdb: in use by something else (Failed to get "write" lock)')
+    assert notes[1:] == ("waiting for restart: disks.vdb",)
 
 
 def test_a_guest_that_has_not_followed_its_balloon_is_waited_for() -> None:
@@ -426,6 +436,15 @@ def test_a_guest_that_was_caught_between_down_and_up_is_started_by_the_next_run(
     assert [verb for verb, _ in host.verbs] == ["set-metadata", "start", "set-metadata"]
     assert in_sync(wanted, host)
     assert phase(host) == "done"
+
+
+def test_a_guest_does_not_go_down_to_start_with_what_something_else_holds() -> None:
+    host = running(restartable(disks={}))
+    host.refuse[Verb.ATTACH, "domain.web"] = Held('Failed to get "write" lock', code=1)
+    finished, _ = restart(restartable(machine="pc", disks={"vdb": DISK}), host)
+    assert finished.failed == 1
+    assert Verb.SHUTDOWN not in [verb for verb, _, _ in host.calls]
+    assert host.things[short("domain.web")].active
 
 
 def test_a_guest_that_stays_up_keeps_the_change_for_its_next_start() -> None:

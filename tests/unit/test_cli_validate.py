@@ -227,6 +227,12 @@ BAD = {
         "3:26",
         "lower one",
     ),
+    "place of a CPU beyond the maximum": (
+        dom('{vcpus: {maximum: 4, pinning: {"4": "0"}}}'),
+        "KVP115",
+        "3:44",
+        "0 to 3",
+    ),
     "memory above its maximum": (
         dom("{memory: {current: 8GiB, maximum: 4GiB}}"),
         "KVP115",

@@ -5,7 +5,7 @@ from typing import Any
 import libvirt
 import pytest
 
-from kvmplan.apply.port import ConnectionLost, HostError, NotLive, TimedOut, Vanished
+from kvmplan.apply.port import ConnectionLost, Held, HostError, NotLive, TimedOut, Vanished
 from kvmplan.host import diagnose
 from kvmplan.host.errors import translate, translating
 
@@ -47,6 +47,9 @@ def error(code: int, message: str = "no", domain: int = libvirt.VIR_FROM_QEMU) -
         ),
         (libvirt.VIR_ERR_INTERNAL_ERROR, "No more available PCI slots", 10, True, NotLive),
         (libvirt.VIR_ERR_INTERNAL_ERROR, "No more available PCI slots", 10, False, HostError),
+        (libvirt.VIR_ERR_INTERNAL_ERROR, 'Failed to get "write" lock', 10, True, Held),
+        (libvirt.VIR_ERR_INTERNAL_ERROR, 'Failed to get shared "write" lock', 10, True, Held),
+        (libvirt.VIR_ERR_INTERNAL_ERROR, 'Failed to get "write" lock', 18, False, HostError),
         (libvirt.VIR_ERR_XML_ERROR, "", 10, True, HostError),
     ],
 )
