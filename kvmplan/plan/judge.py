@@ -274,9 +274,6 @@ class Judge:
         if running is None:
             return
         fields = pending(intent, running)
-        if compared.changes:
-            touched = {change.path for change in compared.changes}
-            fields = tuple(field for field in fields if field.path not in touched)
         saved = intent.record is not None and not intent.record.active
         since = intent.claim.waiting if intent.claim is not None else {}
         for waiting in (False, True):
