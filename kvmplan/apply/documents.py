@@ -15,6 +15,7 @@ from kvmplan.address import Kind
 from kvmplan.apply.likeness import Filling
 from kvmplan.apply.mould import Cast, Stage, Unfit, cast_of
 from kvmplan.apply.site import Site
+from kvmplan.kinds.bootnote import drop_note
 from kvmplan.kinds.context import HostContext
 from kvmplan.kinds.mark import (
     NAMESPACE,
@@ -146,6 +147,7 @@ def patched(
     root = parse(document)
     live = copy.deepcopy(root)
     patch(intent.model, root, list(edits), site.context(intent), intent.tree)
+    drop_note(root)
     if mark is not None and intent.address.kind in MARKED:
         write_mark(root, mark)
     return root, site.schemas.check(intent.address.kind, root, live)

@@ -25,7 +25,7 @@ from kvmplan.plan.intent import Intent
 T = TypeVar("T")
 
 SECONDS_A_LOOK_HOLDS = 0.1
-NOT_NEEDED = "not restarted: somebody else has done that, or shut it down, meanwhile"
+NOT_NEEDED = "not restarted: nothing waits for that any more, or somebody has shut it down"
 
 
 class Execution:
@@ -220,7 +220,7 @@ class Execution:
             self._book.gone(change)
             return ()
         verified = verify(self._site, change, task.wanted, task.filling)
-        self._book.done(change, task.wanted, verified.record, verified.restart)
+        self._book.done(change, task.wanted, verified.record, verified.waiting)
         return (*task.notes, *verified.notes)
 
     def give_up(self, change: Change, task: Task | None) -> None:
@@ -255,7 +255,7 @@ class Execution:
         except HostError:
             return
         if found is not None and found.record.active:
-            self._book.done(task.change, task.wanted, found.record, found.restart)
+            self._book.done(task.change, task.wanted, found.record, found.waiting)
 
     def _check_lock(self) -> None:
         """Before every write; those of one moment share a look.

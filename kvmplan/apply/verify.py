@@ -19,6 +19,7 @@ from kvmplan.mapping.model import secret_paths
 from kvmplan.plan.change import Action, Change, FieldChange, Tree
 from kvmplan.plan.fields import compare, pending, running_tree, waits_for_guest
 from kvmplan.plan.intent import Intent, runtime_of
+from kvmplan.plan.lingering import lingering
 
 
 def verify_gone(site: Site, change: Change) -> None:
@@ -41,12 +42,19 @@ class Verified:
         restart: names of the fields that wait for a restart.
         guest: of those that the guest has yet to follow.
         hidden: those among them that hold secrets.
+        released: names of fields that wait, too, and that the specs do not speak of any more.
     """
 
     record: Record
     restart: tuple[str, ...] = ()
     guest: tuple[str, ...] = ()
     hidden: frozenset[str] = frozenset()
+    released: tuple[str, ...] = ()
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Names of all that reaches the object at its next start."""
+        return (*self.restart, *self.released)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -121,6 +129,7 @@ def _verified(found: Intent, record: Record, running: Tree | None) -> Verified:
         tuple(field.name for field in fields if not waits_for_guest(field)),
         guest,
         frozenset(field.name for field in fields if field.sensitive),
+        lingering(found, {field.name for field in fields}),
     )
 
 

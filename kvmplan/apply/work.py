@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,11 +18,13 @@ from kvmplan.apply.site import Site
 from kvmplan.diff import at
 from kvmplan.inventory import Record
 from kvmplan.kinds.agent import AGENT, CONNECTED_AGENT
+from kvmplan.kinds.bootnote import Notes, note_arguments, read_notes
 from kvmplan.kinds.mark import Mark
 from kvmplan.kinds.verbs import Scope, Verb
 from kvmplan.mapping.document import parse, parse_to_read, serialise
 from kvmplan.mapping.impact import Impact
 from kvmplan.plan.arrange import REMOVING
+from kvmplan.plan.booted import boot_notes, noted, without_member
 from kvmplan.plan.change import Action, Change, FieldChange, Step
 from kvmplan.plan.intent import Intent
 
@@ -120,7 +122,8 @@ class Worker:
         """Do what a step says.
 
         Returns:
-            The fallback that was taken, if the running object could not be changed.
+            The fallback that was taken, if the running object could not be changed; of a restart
+            that is not needed, that nobody is disturbed.
 
         Raises:
             HostError: it is not done, or that is unknown.
@@ -129,9 +132,9 @@ class Worker:
             LookupError, ValueError, TemplateError: the document cannot be made.
         """
         way = self._ways.get(step.verb, self._pass_on)
-        if step.impact is Impact.RESTART and task.needs_no_restart:
-            way = _leave
         fallback: Impact | None = None
+        if step.impact is Impact.RESTART and task.needs_no_restart:
+            way, fallback = _leave, Impact.NONE
         begins = task.position == (0 if task.change.previous is None else 1)
         if begins and step.verb is not Verb.DEFINE:
             self._announce(task)
@@ -216,7 +219,7 @@ class Worker:
             raise
 
     def _redefine(
-        self, task: Task, record: Record, changes: Iterable[FieldChange], mark: Mark | None
+        self, task: Task, record: Record, changes: Sequence[FieldChange], mark: Mark | None
     ) -> None:
         edits = [(change.path, change.after) for change in changes]
         root, checked = documents.patched(self._site, task.wanted, record.document, edits, mark)
@@ -227,7 +230,15 @@ class Worker:
         now = self._site.host.record(record.address, secure=True, brief=True)
         if now is None or now.document != record.document:
             raise Stale("it was changed by somebody else at the same time")
+        # Before: if it is cut here, what runs is told as it is, and waits for nothing.
+        self._note(record, noted(task.wanted.model, boot_notes(record), changes))
         self._perform(Verb.DEFINE, record.address, {"xml": serialise(root)})
+
+    def _note(self, record: Record, notes: Notes) -> None:
+        """Note on the running guest what it was started with; only what it cannot tell itself."""
+        if record.active and notes != read_notes(record.running):
+            arguments = {**note_arguments(notes), "scope": Scope.LIVE}
+            self._perform(Verb.SET_METADATA, record.address, arguments)
 
     def _fall_back(self, task: Task, step: Step) -> None:
         """Write the step's fields to the persistent definition only."""
@@ -276,11 +287,18 @@ class Worker:
         if beside is not None:
             self._device(step, beside)
         self._device(step, member.made())
+        self._plugged(task, member)
 
     def _detach(self, task: Task, step: Step) -> None:
         member, _ = self._member(task, step, running=step.arguments["scope"] == Scope.LIVE)
         find, key = member.identity()
         self._device(step, member.live(), find=find, key=key)
+        self._plugged(task, member)
+
+    def _plugged(self, task: Task, member: Member) -> None:
+        """A device came or went: what is noted of an older one of its name speaks of no one."""
+        record = self._fresh(task)
+        self._note(record, without_member(boot_notes(record), member.path))
 
     def _update_device(self, task: Task, step: Step) -> None:
         member, _ = self._member(task, step)

@@ -216,7 +216,10 @@ class AtLeast:
 
 @dataclass(frozen=True, slots=True)
 class NotRunning:
-    """Not compared between running and persistent: libvirt expands it in the running document."""
+    """Not compared between running and persistent: libvirt expands it in the running document.
+
+    The boot note tells what an apply has edited of it since the guest was started.
+    """
 
 
 @dataclass(frozen=True, slots=True)

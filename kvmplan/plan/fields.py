@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvmplan.address import Kind
-from kvmplan.diff import at, diff
+from kvmplan.diff import Difference, at, diff
 from kvmplan.kinds.mark import applied_fields
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.complete import complete
 from kvmplan.mapping.document import parse_to_read
 from kvmplan.mapping.impact import Impact
 from kvmplan.mapping.lens import read
-from kvmplan.mapping.markers import Items, Runtime
+from kvmplan.mapping.markers import Items, Pairs, Runtime
 from kvmplan.mapping.model import chain, strategy_of
 from kvmplan.mapping.strategy import Effect, Situation
+from kvmplan.plan.booted import boot_notes, differences, is_told
 from kvmplan.plan.change import FieldChange, Path
 from kvmplan.plan.intent import Intent, without_followers
 from kvmplan.plan.members import scope
@@ -87,14 +88,15 @@ def running_tree(intent: Intent) -> Tree | None:
     Followers are read too, declared or not: what is live depends on the running maximum. A guest in
     a managed save image counts as running: its next start goes on with that.
     """
-    document = _running_document(intent)
+    document = running_document(intent)
     if document is None or intent.context is None:
         return None
     like = complete(intent.model, intent.tree, None)
     return read(intent.model, parse_to_read(document), intent.context, like)
 
 
-def _running_document(intent: Intent) -> str | None:
+def running_document(intent: Intent) -> str | None:
+    """The document of what runs, or will go on from a managed save image; None if nothing does."""
     record = intent.record
     if record is None:
         return None
@@ -108,16 +110,10 @@ def pending(intent: Intent, running: Tree | None) -> tuple[FieldChange, ...]:
     """
     if running is None or intent.live is None:
         return ()
-    like = complete(intent.model, intent.tree, None)
-    declared = without_followers(dict(running), like, intent.tree)
-    if declared == intent.live:
-        return ()
     found = []
-    for path, before, after in diff(declared, intent.live):
+    for path, before, after in _not_reached(intent, running, intent.live):
         links = chain(intent.model, path)
-        if isinstance(links[-1].place, Runtime) or not all(link.compared_running for link in links):
-            continue
-        if not _is_declared(intent.tree, path) and not (after is None and _was_ours(intent, path)):
+        if not is_declared(intent.tree, path) and not (after is None and _was_ours(intent, path)):
             continue
         effect = _strategy_effect(intent, _situation(intent, path, before, after, running))
         sensitive = any(link.secret for link in links)
@@ -129,6 +125,21 @@ def pending(intent: Intent, running: Tree | None) -> tuple[FieldChange, ...]:
     return tuple(found)
 
 
+def _not_reached(intent: Intent, running: Tree, live: Tree) -> list[Difference]:
+    """Where what runs differs from what is defined: by its document, and by what is noted of it."""
+    like = complete(intent.model, intent.tree, None)
+    declared = without_followers(dict(running), like, intent.tree)
+    told = [
+        difference
+        for difference in (() if declared == live else diff(declared, live))
+        if not isinstance(chain(intent.model, difference[0])[-1].place, Runtime)
+        and is_told(intent.model, difference[0])
+    ]
+    return sorted(
+        [*told, *differences(intent.model, boot_notes(intent.record), live)], key=lambda it: it[0]
+    )
+
+
 FOLLOWED = frozenset({("vcpus", "current"), ("memory", "current")})
 """Fields that a running guest follows in its own time."""
 
@@ -138,7 +149,7 @@ def waits_for_guest(field: FieldChange) -> bool:
     return field.path in FOLLOWED and field.impact is Impact.LIVE
 
 
-def _is_declared(tree: Tree, path: Path) -> bool:
+def is_declared(tree: Tree, path: Path) -> bool:
     """Whether the spec speaks of a path: members that it does not list are not its business."""
     node: Any = tree
     for name in path:
@@ -157,6 +168,11 @@ def _was_ours(intent: Intent, path: Path) -> bool:
     *collection, key = path
     place = chain(intent.model, path)[-1].place
     wanted = at(intent.tree, tuple(collection))
+    if isinstance(place, Pairs):
+        # A pair of a declared collection; the boot note holds none but what an apply took out.
+        if not collection or is_told(intent.model, path) or not isinstance(wanted, Mapping):
+            return False
+        return isinstance(chain(intent.model, tuple(collection))[-1].place, Pairs)
     if not isinstance(place, Items) or not isinstance(wanted, Mapping):
         return False
     past = at(intent.applied or {}, tuple(collection))
@@ -194,7 +210,7 @@ def effect_of(
 def _situation(
     intent: Intent, path: Path, before: Any, after: Any, running: Tree | None, facts: Any = None
 ) -> Situation:
-    live, document = intent.live or {}, _running_document(intent)
+    live, document = intent.live or {}, running_document(intent)
     return Situation(path, before, after, live, running, intent.tree, facts, document)
 
 

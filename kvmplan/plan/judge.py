@@ -281,7 +281,7 @@ class Judge:
             handmade = replace(handmade, back=(), waiting=fields)
         compared = handmade.beside(compared)
         self.unlisted += [Unlisted(address, path) for path in compared.unlisted]
-        touched = {change.path for change in compared.changes}
+        touched = {change.path for change in compared.changes if change.verb is not None}
         fields = tuple(field for field in handmade.waiting if field.path not in touched)
         saved = intent.record is not None and not intent.record.active
         since = intent.claim.waiting if intent.claim is not None else {}

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from kvmplan.address import Kind
+from kvmplan.mapping.impact import Impact
 from kvmplan.plan import steps
 from kvmplan.plan.change import Action, Pending, Reason
 from kvmplan.plan.options import PlanOptions
-from kvmplan.plan.restarts import forcing, waits
+from kvmplan.plan.restarts import reaching
 from kvmplan.plan.steps import Draft
 from kvmplan.plan.users import Users, carried
 from kvmplan.plan.verdict import Verdict
@@ -30,13 +31,12 @@ def plan_outages(
     for verdict in verdicts:
         if not _may_restart(verdict, options):
             continue
-        changes, before = verdict.compared.changes, waiting.get(verdict.address, ())
-        if not before and not any(map(waits, changes)):
+        changes, before = reaching(verdict, waiting.get(verdict.address, ()))
+        if not before and not any(change.impact is Impact.RESTART for change in changes):
             continue
-        forced = tuple(forcing(change) if waits(change) else change for change in changes)
         verdict.action, verdict.restart = Action.UPDATE, True
-        verdict.compared = replace(verdict.compared, changes=forced)
-        verdict.pending = tuple(map(forcing, before))
+        verdict.compared = replace(verdict.compared, changes=changes)
+        verdict.pending = before
 
 
 def _may_restart(verdict: Verdict, options: PlanOptions) -> bool:

@@ -14,6 +14,7 @@ from kvmplan.inventory import State
 from kvmplan.mapping.impact import Impact
 from kvmplan.mapping.units import format_duration
 from kvmplan.plan.change import Action, FieldChange, Pending, Reason
+from kvmplan.plan.lingering import lingering
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.steps import patience
 from kvmplan.plan.verdict import Verdict
@@ -33,17 +34,16 @@ def plan_restarts(
     waiting = {item.address: item.fields for item in pending if not item.waiting}
     left = options.max_restarts
     for verdict in sorted(filter(_may_restart, verdicts), key=lambda found: found.address):
-        changes, before = verdict.compared.changes, waiting.get(verdict.address, ())
-        if not before and not any(map(waits, changes)):
+        changes, before = reaching(verdict, waiting.get(verdict.address, ()))
+        if not before and not any(change.impact is Impact.RESTART for change in changes):
             continue
         if left == 0:
             _note(verdict, f"--max-restarts {options.max_restarts}")
             continue
         left = None if left is None else left - 1
-        forced = tuple(forcing(change) if waits(change) else change for change in changes)
         verdict.otherwise, verdict.action, verdict.restart = verdict.action, Action.UPDATE, True
-        verdict.compared = replace(verdict.compared, changes=forced)
-        verdict.pending = tuple(map(forcing, before))
+        verdict.compared = replace(verdict.compared, changes=changes)
+        verdict.pending = before
 
 
 def spare(verdict: Verdict, why: str) -> None:
@@ -78,6 +78,24 @@ def _may_restart(verdict: Verdict) -> bool:
     )
 
 
+def reaching(
+    verdict: Verdict, pending: Iterable[FieldChange]
+) -> tuple[tuple[FieldChange, ...], tuple[FieldChange, ...]]:
+    """What a restart is made for: the changes, and what is pending and is not changed again.
+
+    A change back to what runs needs none.
+    """
+    runs = {field.path: field for field in pending}
+    changes = tuple(
+        forcing(change)
+        if waits(change) and not (change.path in runs and runs[change.path].before == change.after)
+        else change
+        for change in verdict.compared.changes
+    )
+    touched = {change.path for change in changes}
+    return changes, tuple(forcing(runs[path]) for path in runs if path not in touched)
+
+
 def waits(change: FieldChange) -> bool:
     """Whether a change is written now and reaches what runs at its next start."""
     return change.verb is None and change.impact is Impact.NEXT_BOOT
@@ -94,6 +112,10 @@ def restart_notes(verdict: Verdict) -> Iterator[str]:
         return
     if verdict.intent.down_for_restart:
         yield CUT_RESTART
+    if verdict.restart:
+        told = {field.name for field in (*verdict.compared.changes, *verdict.pending)}
+        if names := ", ".join(lingering(verdict.intent, told)):
+            yield f"what was released while it waited for that takes effect, too: {names}"
     if verdict.restart and verdict.address.kind is Kind.DOMAIN:
         given = patience(verdict.intent)
         end = "it is powered off" if given["force"] else "nothing is done and it runs on"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,15 @@ from typing import Any
 import libvirt
 import pytest
 
-from tests.integration.support import Stack, connection, document, idle_domain, stack
+from tests.integration.support import (
+    Stack,
+    connection,
+    document,
+    idle_domain,
+    network,
+    stack,
+    subnet,
+)
 from tests.privatehost import PrivateHost
 
 ALL = ("--allow-restart", "all")
@@ -166,3 +175,118 @@ def test_a_saved_guest_is_pending_and_its_image_is_kept(guests: Guests) -> None:
     done = made.apply(*ALL)
     assert guests.domain(a).ID() > before, str(done)
     assert "Pending restart" not in made.in_sync().out
+
+
+EXPANDED: dict[str, dict[str, Any]] = {
+    "cpu.model": {"cpu": "Nehalem"},
+    "numa.cells.0": {
+        "numa": {"cells": {"0": {"cpus": "0", "memory": "32MiB"}}},
+        "vcpus": 2,
+    },
+    "features.smm": {"features": {"smm": False}},
+    "interfaces.eth0.mtu": {"mtu": 1300},
+}
+"""Fields whose running value libvirt expands: nobody can tell from the outside what runs."""
+
+
+def boot(guests: Guests, *fields: str) -> dict[str, Any]:
+    """Start the second guest with fields that libvirt expands, and edit some of them."""
+    made, b = guests.stack, guests.names[1]
+    made.specs["networks"] = {f"{made.tag}-lan": network(subnet())}
+    spec: dict[str, Any] = made.domains[b]
+    nic = {"network": f"{made.tag}-lan", "mtu": 1400}
+    spec |= {"cpu": "qemu64", "vcpus": 2, "features": {"smm": True}, "interfaces": {"eth0": nic}}
+    spec["video"] = "vga"
+    spec["numa"] = {"cells": {"0": {"cpus": "0-1", "memory": "64MiB"}}}
+    guests.domain(b).destroy()
+    made.apply()
+    made.in_sync()
+    for name in fields:
+        edit = copy.deepcopy(EXPANDED[name])
+        if "numa" in edit:
+            edit["numa"]["cells"]["1"] = {"cpus": "1", "memory": "32MiB"}
+        nic["mtu"] = edit.pop("mtu", nic["mtu"])
+        spec |= edit
+    return spec
+
+
+def test_what_no_running_document_tells_is_pending_until_the_guest_was_off(
+    guests: Guests, private_host: PrivateHost
+) -> None:
+    made, b = guests.stack, guests.names[1]
+    spec = boot(guests, *EXPANDED)
+    before = guests.domain(b).ID()
+    spec["on_change"] = "next-boot"
+    done = made.apply()
+    assert "waiting for restart" in done.out
+    for _ in range(2):
+        told = made.in_sync().out.partition("Pending restart (1)")[2]
+        assert all(name in told for name in (*EXPANDED, "numa.cells.1")), told
+        assert "cpu.model running with qemu64, defined as Nehalem" in " ".join(told.split())
+        assert "pending restart since 20" in made.run("status").out
+        private_host.restart()
+    with connection(private_host) as conn:
+        guests.conn = conn
+        assert guests.domain(b).ID() == before
+        restarts_for_it(guests, before)
+
+
+def restarts_for_it(guests: Guests, before: int) -> None:
+    made, b = guests.stack, guests.names[1]
+    assert document(guests.domain(b)).find("metadata/{*}with") is None
+    made.domains[b]["on_change"] = "restart"
+    planned = made.plan(*ALL)
+    assert planned.code == 2
+    assert "forces restart" in planned.out
+    made.apply(*ALL)
+    assert guests.domain(b).ID() > before
+    assert "Pending restart" not in made.in_sync().out
+
+
+@pytest.mark.parametrize("field", sorted(EXPANDED))
+def test_a_restart_for_what_no_running_document_tells_takes_place(
+    guests: Guests, field: str
+) -> None:
+    made, b = guests.stack, guests.names[1]
+    boot(guests, field)
+    before = guests.domain(b).ID()
+    done = made.apply(*ALL)
+    assert guests.domain(b).ID() > before, str(done)
+    assert "not restarted" not in done.out
+    assert "Pending restart" not in made.in_sync().out
+
+
+def test_a_guest_that_was_off_meanwhile_is_not_pending_and_not_restarted(guests: Guests) -> None:
+    made, b = guests.stack, guests.names[1]
+    boot(guests, "cpu.model")["on_change"] = "next-boot"
+    made.apply()
+    saved = guests.domain(b)
+    saved.managedSave(0)
+    saved.create()
+    assert "cpu.model" in made.in_sync().out.partition("Pending restart (1)")[2]
+    saved.destroy()
+    saved.create()
+    assert "Pending restart" not in made.in_sync().out
+
+
+def test_a_pending_field_that_is_edited_again_is_still_told(guests: Guests) -> None:
+    made, b = guests.stack, guests.names[1]
+    spec = boot(guests, "cpu.model")
+    spec["on_change"] = "next-boot"
+    spec["video"] = "virtio"
+    made.apply()
+    before = guests.domain(b).ID()
+    spec |= {"cpu": "Westmere", "video": "cirrus"}
+    planned = made.plan()
+    assert "Nehalem -> Westmere" in planned.out
+    told = " ".join(planned.out.partition("Pending restart (1)")[2].split())
+    assert "cpu.model running with qemu64, defined as Nehalem" in told
+    assert "video running with vga, defined as virtio" in told
+    made.apply()
+    told = " ".join(made.in_sync().out.partition("Pending restart (1)")[2].split())
+    assert "cpu.model running with qemu64, defined as Westmere" in told
+
+    spec |= {"cpu": "qemu64", "video": "vga", "on_change": "restart"}
+    made.apply()
+    assert "Pending restart" not in made.in_sync().out
+    assert guests.domain(b).ID() == before
