@@ -17,6 +17,7 @@ from kvmplan.mapping.impact import Impact
 from kvmplan.mapping.markers import Items
 from kvmplan.mapping.model import chain
 from kvmplan.mapping.strategy import Effect
+from kvmplan.plan.booted import is_told
 from kvmplan.plan.change import FieldChange, Path
 from kvmplan.plan.fields import Compared, Tree, effect_of, ignored, waits_for_guest
 from kvmplan.plan.intent import Intent
@@ -172,6 +173,7 @@ def _strangers(
         path
         for path in unlisted
         if path not in known
+        and is_told(intent.model, path)
         and at(intent.live or {}, path) is None
         and not _may_be(intent, path, names)
         and not ignored(path, intent.resource.lifecycle.ignore_changes)

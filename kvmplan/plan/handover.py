@@ -15,7 +15,7 @@ from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.impact import Impact
-from kvmplan.plan.change import Action, Change, FieldChange
+from kvmplan.plan.change import Action, Change, FieldChange, Pending
 from kvmplan.plan.graph import FORWARD, RELEASE, REMOVE, Node
 from kvmplan.plan.intent import Intent
 from kvmplan.plan.restarts import spare
@@ -46,6 +46,7 @@ class Handovers:
         intents: what is wanted of all domains of the specs.
         users: host -> who uses what there.
         found: gets what cannot be.
+        pending: gets what waits for a restart instead.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class Handovers:
         intents: Mapping[Address, Intent],
         users: Mapping[str, Users],
         found: Diagnostics,
+        pending: list[Pending],
     ) -> None:
+        self._left = pending
         domains = (it for it in verdicts if it.address.kind is Kind.DOMAIN)
         self._domains = {it.address: it for it in domains if it.action is not Action.NOOP}
         self._intents, self._users, self._found = intents, users, found
@@ -92,12 +95,23 @@ class Handovers:
                 if verdict.restart and disk.live is None:
                     self._insist(part[0], use)
                 continue
-            if disk.live is not None:
+            if disk.live is not None and disk.live.only_running:
+                self._leave(verdict, disk.live, _held(verdict.address, use, disk))
+            elif disk.live is not None:
                 _wait(verdict, disk.live, _held(verdict.address, use, disk))
             else:
                 self._refuse(verdict, use, disk)
             return set()
         return {part for part in parts if part[0] != verdict.address}
+
+    def _leave(self, verdict: Verdict, change: FieldChange, reason: str) -> None:
+        """What is defined already, and cannot be put back while it runs, is pending as ever."""
+        left = tuple(it for it in verdict.compared.changes if it is not change)
+        verdict.compared = replace(verdict.compared, changes=left)
+        if not (left or verdict.restart or verdict.ejects or verdict.reason):
+            verdict.action = Action.NOOP
+        field = FieldChange(change.path, change.before, change.after, reason=reason)
+        self._left.append(Pending(verdict.address, (field,), False))
 
     def _holders(self, address: Address, disk: _Taken) -> list[DiskUse]:
         """Which disks of running guests are on it; not those of a guest that goes down itself."""

@@ -110,7 +110,8 @@ class Planner:
             users = self._look_around(acting)
             self._judge.look_closer()
         self._check(acting, users)
-        takes = Handovers(acting, self._judge.intents, users, self._found).settle()
+        pending = self._judge.pending
+        takes = Handovers(acting, self._judge.intents, users, self._found, pending).settle()
         making = Changes(self._desired, self._inventories, self._options, users)
         changes = {draft.address: making.change(draft) for draft in drafts}
         ties = {it.address: self._ties(it, takes.get(it.address, frozenset())) for it in acting}
