@@ -290,3 +290,25 @@ def test_a_pending_field_that_is_edited_again_is_still_told(guests: Guests) -> N
     made.apply()
     assert "Pending restart" not in made.in_sync().out
     assert guests.domain(b).ID() == before
+
+
+def test_a_restart_names_what_was_released_while_it_waited(guests: Guests) -> None:
+    made, b = guests.stack, guests.names[1]
+    spec = boot(guests, "cpu.model")
+    spec |= {"on_change": "next-boot", "video": "virtio"}
+    made.apply()
+    before = guests.domain(b).ID()
+    del spec["video"], spec["cpu"]
+    spec["title"] = "live"
+    made.apply()
+    assert "Pending restart" not in made.in_sync().out
+    spec["on_change"] = "restart"
+    assert "restart:" not in made.in_sync().out
+    spec["features"] = {"smm": False}
+    planned = made.plan(*ALL)
+    told = " ".join(planned.out.split())
+    assert "released while it waited for that takes effect, too: cpu.model, video" in told
+    made.apply(*ALL)
+    assert guests.domain(b).ID() > before
+    spec["features"] = {"smm": True}
+    assert "released while it waited" not in made.plan(*ALL).out
