@@ -13,7 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kvmplan.address import Address
-from kvmplan.apply.claims import ClaimBook, vanished
+from kvmplan.apply.claiming import vanished
+from kvmplan.apply.claims import ClaimBook
 from kvmplan.apply.events import (
     ApplyFinished,
     ApplyStarted,
@@ -142,15 +143,16 @@ class _Run:
             found = inventory.claims
             book = ClaimBook(site, head(found, plan.stack_uid, plan.stack_name, planned.options))
             book.forget(vanished(inventory, planned.intents, destroy=plan.destroy))
+            book.learn(plan)
             if not book.is_due and name not in self._schedule.hosts:
                 continue
-            book.learn(plan)
             lock = locks.get(name)
             self._executions[name] = Execution(site, planned.intents, lock, book, journal)
 
     def run(self) -> ApplyFinished:
         """From the first event to the last."""
         self._emit(ApplyStarted(self._plan))
+        self._emit(*(ChangeSkipped(left, left.why) for left in self._plan.left_out))
         for name, execution in self._executions.items():
             if name in self._schedule.hosts:
                 self._open(name, execution)

@@ -17,10 +17,9 @@ from typing import Any
 from kvmplan.address import Address, Kind, parse_address
 from kvmplan.apply.port import Host
 from kvmplan.apply.site import Site
-from kvmplan.inventory import FORGOTTEN, RESTARTING, Claim, Claims, Inventory, Record, State
+from kvmplan.inventory import FORGOTTEN, RESTARTING, Claim, Claims, Record, State
 from kvmplan.kinds.mark import applied_fields
 from kvmplan.kinds.verbs import Verb
-from kvmplan.mapping.model import declared
 from kvmplan.plan.change import Action, Change, Plan, Reason, Step
 from kvmplan.plan.intent import CHANGING, CREATING, Intent
 from kvmplan.plan.origin import found_born, is_seed, sealed, wanted_born
@@ -92,12 +91,16 @@ class ClaimBook:
             self._begin_update(change)
             if change.previous is not None:
                 self._keep_both(change)
-        self._protect(intents)
-        self._came_back()
         self.flush()
 
     def learn(self, plan: Plan) -> None:
-        """What the plan knows of restarts: when it was made, and what waited for one then."""
+        """What the plan knows: of restarts, and of what is to be noted although nothing is done.
+
+        It is written with the next claims, or at the end.
+        """
+        self._protect(plan.changes)
+        self._came_back()
+        self._before = dict(self._entries)
         self._moment = plan.created
         for item in plan.pending:
             if not item.waiting:
@@ -273,15 +276,13 @@ class ClaimBook:
         claim = self._entries.get(intent.address.short)
         return claim.born if claim is not None and claim.phase != CREATING else None
 
-    def _protect(self, intents: Mapping[Address, Intent]) -> None:
-        """Keep `prevent_destroy` as the specs say it now."""
-        for address, intent in intents.items():
-            claim = self._entries.get(address.short)
-            if address.host != self._site.inventory.host or claim is None:
-                continue
-            protect = intent.resource.lifecycle.prevent_destroy
-            if claim.protect != protect:
-                self._put(replace(claim, protect=protect))
+    def _protect(self, changes: Iterable[Change]) -> None:
+        """Keep `prevent_destroy` as the plan says, also of what nothing is done to."""
+        for change in changes:
+            claim = self._entries.get(change.address.short)
+            here = change.address.host == self._site.inventory.host
+            if here and claim is not None and change.protect is not None:
+                self._put(replace(claim, protect=change.protect))
 
     def _came_back(self) -> None:
         """Forget restarts that were cut and whose guests somebody has started since."""
@@ -348,50 +349,6 @@ class ClaimBook:
         self._written = version
         now = time.monotonic()
         self._next = now + max(SECONDS_BETWEEN_WRITES, SHARE_OF_TIME * (now - begun))
-
-
-def vanished(
-    inventory: Inventory, intents: Mapping[Address, Intent], *, destroy: bool
-) -> tuple[Claim, ...]:
-    """Claims on what is neither there nor wanted: of a run that was cut after it had deleted.
-
-    They must go: whatever gets that name (a volume: that path) later would be taken for ours. What
-    is held keeps its claim; so does a volume without its pool, which may come back, until all goes.
-    """
-    found = []
-    for claim in inventory.claims.entries.values() if inventory.claims else ():
-        address = parse_address(claim.address, inventory.host)
-        wanted = address in intents or claim.hold is not None
-        wanted |= address in inventory.former.values()
-        if wanted or inventory.record(address) is not None or inventory.is_unseen(address):
-            continue
-        volume = address.kind is Kind.VOLUME
-        pool = Address(inventory.host, Kind.POOL, address.pool) if volume else None
-        if destroy or pool is None or inventory.record(pool) is not None:
-            found.append(claim)
-    return tuple(found)
-
-
-def adopted(record: Record, claim: Claim | None, resource: Resource | None) -> Claim:
-    """The claim on an object that is taken over as it is.
-
-    Args:
-        record: the object.
-        claim: what is claimed under its address, which may be another object.
-        resource: what the specs say of it, if they do.
-    """
-    same = claim is not None and claim.key == record.key
-    tree = declared(resource.model) if resource is not None else {}
-    born = claim.born if claim is not None and same else found_born(record, tree)
-    return Claim(
-        record.address.short,
-        record.key,
-        DONE,
-        born,
-        claim.applied if claim is not None and same else None,
-        resource.lifecycle.prevent_destroy if resource else bool(same and claim and claim.protect),
-        claim.hold if claim is not None and same else None,
-    )
 
 
 def _nothing() -> None:

@@ -11,7 +11,7 @@ from kvmplan.apply.port import ConsoleTail
 from kvmplan.apply.transfers import Transfer
 from kvmplan.diagnostics import Diagnostic
 from kvmplan.mapping.impact import Impact
-from kvmplan.plan.change import Action, Change, Plan, Step
+from kvmplan.plan.change import Action, Change, LeftOut, Plan, Step
 
 
 class Outcome(StrEnum):
@@ -72,9 +72,9 @@ class ChangeFailed:
 
 @dataclass(frozen=True, slots=True)
 class ChangeSkipped:
-    """A resource was not attempted."""
+    """A resource was not attempted, or left out of a saved plan before."""
 
-    change: Change
+    change: Change | LeftOut
     because: Address | str
 
 
@@ -133,13 +133,17 @@ class ApplyFinished:
         run: str = "",
         unready: Iterable[Address] = (),
     ) -> ApplyFinished:
-        """The end of a plan, from what became of each acting resource and why."""
-        rows = []
+        """The end of a plan, from what became of each acting resource and why.
+
+        What was left out of a saved plan counts as skipped.
+        """
+        rows: list[tuple[Address, Action, Outcome, str]] = []
         done: dict[Action, int] = dict.fromkeys(Action, 0)
         for change in plan.acting:
             outcome, why = outcomes[change.address]
             rows.append((change.address, change.action, outcome, why))
             done[change.action] += outcome is Outcome.DONE
+        rows += [(it.address, it.action, Outcome.SKIPPED, it.why) for it in plan.left_out]
         replaced = done[Action.REPLACE]
         return cls(
             added=done[Action.CREATE] + replaced,

@@ -17,10 +17,10 @@ from kvmplan.cli import flags
 from kvmplan.cli.locking import locked
 from kvmplan.cli.output import choose, current
 from kvmplan.cli.plan import close, options_of, session_of, show_plan
+from kvmplan.cli.report import ended_by
 from kvmplan.diagnostics import ExitCode, fail
 
 if TYPE_CHECKING:
-    from kvmplan.address import Address
     from kvmplan.apply.events import ApplyFinished
     from kvmplan.apply.journal import Journal
     from kvmplan.apply.port import Lock
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from kvmplan.cli.session import Session
     from kvmplan.images.fetch import Images
     from kvmplan.plan.planner import Planned
+
+SECONDS_FOR_THE_LAST_WORD = 1.0
 
 apply_flags = flags.together(
     flags.path_argument,
@@ -73,13 +75,24 @@ def destroy(path: str | None, **given: Any) -> int:
 
 
 def carry_out(path: str | None, destroy: bool, given: dict[str, Any]) -> int:
-    """Apply or destroy; the exit code."""
-    choose(
+    """Apply or destroy; the exit code. However it ends, the last event is the summary."""
+    output = choose(
         color=given["color"],
         no_color=given["no_color"],
         json=given["as_json"],
         operation="destroy" if destroy else "apply",
     )
+    if output.stream is None:
+        return _carry_out(path, destroy, given)
+    try:
+        return _carry_out(path, destroy, given)
+    except BaseException as error:
+        return ended_by(error)
+    finally:
+        output.stream.finish()
+
+
+def _carry_out(path: str | None, destroy: bool, given: dict[str, Any]) -> int:
     saved = _saved(path)
     unattended = given["as_json"] or not sys.stdin.isatty()
     if saved is None and not given["auto_approve"] and unattended:
@@ -92,12 +105,9 @@ def carry_out(path: str | None, destroy: bool, given: dict[str, Any]) -> int:
     given["job_seconds"] = seconds_of("--job-timeout", given["job_timeout"])
     session = _session(path, saved, destroy, given)
     try:
-        _refuse_read_only(session)
         with locked(session, timeout, "destroy" if destroy else "apply") as locks:
             return _locked(session, locks, destroy, given, saved)
     finally:
-        if (stream := current().stream) is not None:
-            stream.finish()
         close(session)
 
 
@@ -117,13 +127,13 @@ def _session(
     if saved is None:
         return session_of(path, given)
     planfile.check_digest(saved.document, given["expect_digest"])
-    return planfile.session_of(saved, {**given, "destroy": destroy})
+    return planfile.session_of(saved, given, destroy=destroy)
 
 
 def _plan(
     session: Session, destroy: bool, given: dict[str, Any], saved: SavedPlan | None
-) -> tuple[Planned, frozenset[Address]]:
-    """The plan to carry out, and what of a saved one is stale and left out."""
+) -> Planned:
+    """The plan to carry out."""
     from kvmplan.cli.planfile import check_digest, replan
     from kvmplan.cli.session import make_plan
 
@@ -135,24 +145,7 @@ def _plan(
         from kvmplan.views.plan_json import plan_json
 
         check_digest(plan_json(planned.plan, git_state(session.path)), given["expect_digest"])
-    return planned, frozenset()
-
-
-def _refuse_read_only(session: Session) -> None:
-    """Say it before the lock does: KVP514 for hosts that cannot be written to."""
-    from kvmplan.cli.session import translated
-    from kvmplan.diagnostics import Diagnostic, Failure, Severity
-
-    found = []
-    for name, host in sorted(session.hosts.items()):
-        with translated(session, name):
-            if not host.facts.read_only:
-                continue
-        summary = f"host '{name}' is connected read-only, and this command writes"
-        remedy = "leave --read-only out, or connect as somebody who may write"
-        found.append(Diagnostic("KVP514", Severity.ERROR, summary, remedy=remedy))
-    if found:
-        raise Failure(found)
+    return planned
 
 
 def seconds_of(flag: str, text: str) -> float:
@@ -161,7 +154,7 @@ def seconds_of(flag: str, text: str) -> float:
 
     try:
         return float(parse_duration("0s" if text == "0" else text))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise click.UsageError(f"{flag}: {error}") from error
 
 
@@ -176,7 +169,7 @@ def _locked(
     from kvmplan.cli.refresh import refresh_pools
 
     refresh_pools(session)
-    planned, stale = _plan(session, destroy, given, saved)
+    planned = _plan(session, destroy, given, saved)
     if given["wait"]:
         from kvmplan.plan.readiness import wait_for_all
 
@@ -191,9 +184,7 @@ def _locked(
     with journaled(session, planned, "destroy" if destroy else "apply") as journal:
         if plan.acting and saved is None and not given["auto_approve"] and not _approved(plan):
             return ExitCode.ERROR
-        code = _execute(session, planned, locks, given, journal)
-    applied = code in (ExitCode.OK, ExitCode.WAIT_TIMEOUT)
-    return ExitCode.INCOMPLETE if stale and applied else code
+        return _execute(session, planned, locks, given, journal)
 
 
 def _refuse(refusals: Any) -> None:
@@ -272,12 +263,21 @@ class _Interrupted:
     def __call__(self, number: int, _frame: Any) -> None:
         self.code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
         if self.event.is_set():
+            _last_word()
             os._exit(self.code)  # sys.exit would wait for the steps in flight
         self.event.set()
         click.echo(
             "interrupted: the steps in flight end, nothing new starts; once more ends at once",
             err=True,
         )
+
+
+def _last_word() -> None:
+    """Write the summary, unless whoever is writing an event was itself interrupted in that."""
+    if (stream := current().stream) is not None:
+        writer = threading.Thread(target=stream.finish, daemon=True)
+        writer.start()
+        writer.join(SECONDS_FOR_THE_LAST_WORD)
 
 
 @contextmanager

@@ -56,12 +56,14 @@ def lock(as_json: bool, path: str | None, **given: Any) -> None:
 @host_flags
 def force_unlock(lock_id: str, path: str | None, **given: Any) -> None:
     """Remove the lock with this id. Only when its holder is gone for good."""
+    from kvmplan.cli.locking import refuse_read_only
     from kvmplan.cli.plan import close, session_of
     from kvmplan.cli.session import translated
 
     choose(color=given["color"], no_color=given["no_color"], json=False, operation="force-unlock")
     session = session_of(path, given, secrets=False)
     try:
+        refuse_read_only(session)
         for name, host in session.hosts.items():
             with translated(session, name):
                 if host.force_unlock(lock_id):

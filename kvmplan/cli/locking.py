@@ -30,11 +30,12 @@ def locked(session: Session, timeout: float, operation: str) -> Iterator[dict[st
         operation: what it is held for, in words.
 
     Raises:
-        Failure: KVP401 and exit 4, somebody else holds it.
+        Failure: KVP401 and exit 4, somebody else holds it; KVP514, there is nothing to lock for.
     """
     from kvmplan.apply.port import LockHeld
     from kvmplan.cli.flock import HeldHere
 
+    refuse_read_only(session)
     held: dict[str, Lock] = {}
     deadline = time.monotonic() + timeout
     with ExitStack() as stack:
@@ -61,6 +62,23 @@ def locked(session: Session, timeout: float, operation: str) -> Iterator[dict[st
                 gone = f", or, if its holder is gone for good, {unlock}"
                 raise _locked_out(name, error, gone) from error
         yield held
+
+
+def refuse_read_only(session: Session) -> None:
+    """Whoever takes the lock will write: KVP514 for hosts that cannot be written to."""
+    from kvmplan.cli.session import translated
+    from kvmplan.diagnostics import Diagnostic, Severity
+
+    found = []
+    for name, host in sorted(session.hosts.items()):
+        with translated(session, name):
+            if not host.facts.read_only:
+                continue
+        summary = f"host '{name}' is connected read-only, and this command writes"
+        remedy = "leave --read-only out, or connect as somebody who may write"
+        found.append(Diagnostic("KVP514", Severity.ERROR, summary, remedy=remedy))
+    if found:
+        raise Failure(found)
 
 
 def _hold_here(

@@ -16,6 +16,8 @@ from kvmplan.cli.output import choose
 from kvmplan.diagnostics import Diagnostics, Failure, fail
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from kvmplan.address import Address
     from kvmplan.cli.session import Session
     from kvmplan.inventory import Claim, Hold, Inventory
@@ -48,7 +50,7 @@ addresses = flags.together(
 @ownership_flags
 def adopt(patterns: tuple[str, ...], over_damaged: bool, **given: Any) -> None:
     """Take ownership of live objects. Touches nothing else; plan then shows how they differ."""
-    from kvmplan.apply.claims import adopted
+    from kvmplan.apply.claiming import adopted
 
     if not patterns and not over_damaged:
         raise click.UsageError("Missing argument 'ADDRESS...'.")
@@ -108,21 +110,34 @@ def _holding(wanted: Hold | None) -> Edit:
 
 
 def _until(text: str | None) -> str:
-    """The moment, ISO 8601 in UTC; ``""`` for none. Raises UsageError."""
+    """The moment, ISO 8601 in UTC; ``""`` for none. Raises UsageError: none, or a past one."""
+    from datetime import UTC, datetime
+
+    if text is None:
+        return ""
+    now = datetime.now(UTC)
+    try:
+        moment = _moment(text, now)
+    except ValueError as error:
+        raise click.UsageError(f"--until: '{text}' is no date, time or duration") from error
+    except OverflowError as error:
+        raise click.UsageError(f"--until: '{text}' is too far away") from error
+    if moment <= now:
+        raise click.UsageError(f"--until: '{text}' is over; `kvmplan release` ends a hold")
+    return moment.isoformat(timespec="seconds")
+
+
+def _moment(text: str, now: datetime) -> datetime:
+    """A moment in UTC. Raises ValueError; OverflowError: no calendar goes that far."""
     from datetime import UTC, datetime, timedelta
 
     from kvmplan.mapping.units import parse_duration
 
-    if text is None:
-        return ""
     try:
-        moment = datetime.now(UTC) + timedelta(seconds=parse_duration(text))
+        seconds = parse_duration(text)
     except ValueError:
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError as error:
-            raise click.UsageError(f"--until: '{text}' is no date, time or duration") from error
-    return moment.astimezone(UTC).isoformat(timespec="seconds")
+        return datetime.fromisoformat(text).astimezone(UTC)
+    return now + timedelta(seconds=seconds)
 
 
 def _is_free(address: Address, inventory: Inventory) -> bool:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 @click.option("--json", "as_json", is_flag=True, help="Stream events as JSON lines.")
-@click.option("--out", type=click.Path(dir_okay=False), help="Save the plan, for apply FILE.")
+@click.option("--out", metavar="FILE", help="Save the plan, for apply FILE.")
 @click.option("--xml", is_flag=True, help="The documents before and after as well.")
 @flags.plan_flags
 @flags.spec_flags
@@ -40,7 +40,13 @@ def plan(
     from kvmplan.cli.glance import glance
     from kvmplan.cli.session import make_plan
 
+    if given["out"] == "":
+        raise click.UsageError("--out: the file has no name")
     choose(color=given["color"], no_color=given["no_color"], json=as_json, operation="plan")
+    if given["out"] is not None:
+        from kvmplan.cli.planfile import check_place
+
+        check_place(Path(given["out"]))
     options = options_of(given, destroy=destroy)
     brief = form == "text" and not (as_json or given["xml"]) and given["out"] is None
     glanced = glance(path, options, given) if brief else None

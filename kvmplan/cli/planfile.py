@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,14 @@ from kvmplan.diagnostics import Diagnostics, ExitCode, Failure, fail
 
 if TYPE_CHECKING:
     from kvmplan.cli.session import Session
+    from kvmplan.plan.change import LeftOut
     from kvmplan.plan.options import PlanOptions
     from kvmplan.plan.planner import Planned
     from kvmplan.spec import Desired
 
 AGAIN = "plan again, and have that plan approved"
+NOTHING = ["no-op"]
+"""The actions of what a plan leaves as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +47,21 @@ class SavedPlan:
     @property
     def acting(self) -> dict[Address, Mapping[str, Any]]:
         """Address -> resource change, of what the plan does."""
+        return self._rows(lambda row: row["change"]["actions"] != NOTHING)
+
+    @property
+    def unprotecting(self) -> dict[Address, Mapping[str, Any]]:
+        """Address -> resource change, of what loses its `prevent_destroy` and nothing else.
+
+        What gets it needs no word of the plan's: it is noted of all that the specs protect.
+        """
+        return self._rows(
+            lambda row: row["change"]["actions"] == NOTHING and row.get("prevent_destroy") is False
+        )
+
+    def _rows(self, which: Callable[[Mapping[str, Any]], bool]) -> dict[Address, Mapping[str, Any]]:
         rows = self.document["resource_changes"]
-        return {
-            parse_address(row["address"]): row
-            for row in rows
-            if row["change"]["actions"] != ["no-op"]
-        }
+        return {parse_address(row["address"]): row for row in rows if which(row)}
 
     @property
     def connect(self) -> str | None:
@@ -78,8 +90,24 @@ def save(session: Session, planned: Planned, file: Path) -> None:
     except Unsavable as error:
         remedy = "write it as `!secret {env: …}`: a plan file keeps where a secret is, never what"
         raise fail("KVP314", f"the plan cannot be saved: {error}", remedy=remedy) from error
-    except OSError as error:
-        raise fail("KVP315", f"cannot write {file}: {error.strerror}") from error
+    except (saved.NotReplaced, OSError) as error:
+        raise _not_written(file, error) from error
+
+
+def check_place(file: Path) -> None:
+    """See whether a plan can be saved there before it is made. Raises `Failure`: KVP315."""
+    from kvmplan.plan import saved
+
+    try:
+        saved.place(file)
+    except (saved.NotReplaced, OSError) as error:
+        raise _not_written(file, error) from error
+
+
+def _not_written(file: Path, error: Exception) -> Failure:
+    why = error.strerror if isinstance(error, OSError) else error
+    remedy = None if isinstance(error, OSError) else "choose another name"
+    return fail("KVP315", f"cannot write {file}: {why}", remedy=remedy)
 
 
 def _options_json(options: PlanOptions, path: Path) -> dict[str, Any]:
@@ -165,8 +193,8 @@ def check_digest(document: Mapping[str, Any], expected: str | None) -> None:
         raise fail("KVP302", summary, remedy=AGAIN, exit_code=ExitCode.STALE)
 
 
-def session_of(plan: SavedPlan, given: Mapping[str, Any]) -> Session:
-    """The hosts of a plan file, connected.
+def session_of(plan: SavedPlan, given: Mapping[str, Any], *, destroy: bool) -> Session:
+    """The hosts of a plan file, connected; `destroy` if the command removes things only.
 
     Raises:
         Failure: KVP313, a flag that would make it another plan.
@@ -177,6 +205,7 @@ def session_of(plan: SavedPlan, given: Mapping[str, Any]) -> Session:
     refused += ["--max-delete"] if given.get("max_delete") is not None else []
     refused += ["--max-restarts"] if given.get("max_restarts") is not None else []
     refused += ["--drift keep"] if given.get("drift") == "keep" else []
+    refused += ["destroy"] if destroy and not plan.options.destroy else []
     if refused:
         summary = f"{', '.join(refused)} would make it another plan than the one in the file"
         raise fail("KVP313", summary, remedy="give them to `kvmplan plan --out`")
@@ -201,35 +230,48 @@ CHANGING = {
     "--same-stack": "same_stack",
     "--connect": "connect",
     "--read-only": "read_only",
-    "--destroy": "destroy",
 }
 """Flags that a plan file has settled, and the parameters they set."""
 
 
-def replan(
-    session: Session, plan: SavedPlan, *, skip_stale: bool
-) -> tuple[Planned, frozenset[Address]]:
-    """The saved plan, made again on what is there now.
+def replan(session: Session, plan: SavedPlan, *, skip_stale: bool) -> Planned:
+    """The saved plan, made again on what is there now, without what is stale if that is skipped.
 
-    Returns:
-        The plan, and what was left out because it is stale or needs something that is.
+    Without some of it the rest may be another plan (`max_restarts` lets others have their turn), so
+    that is looked at as well.
 
     Raises:
         Failure: KVP301 and exit 3, it is another plan now and `skip_stale` does not allow that.
     """
     from kvmplan.cli.session import make_plan
+
+    rows = {**plan.acting, **plan.unprotecting}
+    left_out: dict[Address, str] = {}
+    while True:
+        kept = {address: row for address, row in rows.items() if address not in left_out}
+        planned = make_plan(session, replace(plan.options, only=frozenset(kept)))
+        stale = _stale(kept, planned)
+        if not stale:
+            return replace(
+                planned, plan=replace(planned.plan, left_out=_as_left_out(left_out, rows))
+            )
+        _report(session, stale, skip_stale=skip_stale)
+        left_out |= {a: f"stale since it was planned: {', '.join(m)}" for a, m in stale.items()}
+        several = len(session.hosts) > 1
+        left_out |= _dependents(left_out, plan.acting, several=several)
+
+
+def _stale(rows: Mapping[Address, Mapping[str, Any]], planned: Planned) -> dict[Address, list[str]]:
+    """What is another change now than in these rows, and how."""
     from kvmplan.views.plan_json import plan_json
 
-    acting = plan.acting
-    planned = make_plan(session, replace(plan.options, only=frozenset(acting)))
     now = {row["address"]: row for row in plan_json(planned.plan)["resource_changes"]}
-    stale = {
-        address: moved
-        for address, row in acting.items()
-        if (moved := _moved(row, now.get(str(address))))
-    }
-    if not stale:
-        return planned, frozenset()
+    moved = {address: _moved(row, now.get(str(address))) for address, row in rows.items()}
+    return {address: words for address, words in moved.items() if words}
+
+
+def _report(session: Session, stale: Mapping[Address, list[str]], *, skip_stale: bool) -> None:
+    """Warn of what is stale. Raises `Failure`, KVP301 and exit 3, unless it is skipped."""
     found = Diagnostics()
     for address, moved in sorted(stale.items()):
         text = f"{address.short} changed since it was planned: {', '.join(moved)}"
@@ -238,9 +280,18 @@ def replan(
     if not skip_stale:
         raise Failure(found, ExitCode.STALE)
     session.warnings.extend(found)
-    left_out = frozenset(_with_dependents(set(stale), acting))
-    kept = frozenset(acting) - left_out
-    return make_plan(session, replace(plan.options, only=kept)), left_out
+
+
+def _as_left_out(
+    why: Mapping[Address, str], rows: Mapping[Address, Mapping[str, Any]]
+) -> tuple[LeftOut, ...]:
+    from kvmplan.plan.change import Action, LeftOut
+
+    actions = {tuple(action.json): action for action in Action}
+    return tuple(
+        LeftOut(address, actions[tuple(rows[address]["change"]["actions"])], said)
+        for address, said in sorted(why.items())
+    )
 
 
 def _moved(then: Mapping[str, Any], now: Mapping[str, Any] | None) -> list[str]:
@@ -258,6 +309,10 @@ def _moved(then: Mapping[str, Any], now: Mapping[str, Any] | None) -> list[str]:
     was, is_ = ("/".join(row["change"]["actions"]) for row in (then, now))
     if was != is_:
         return [f"{was} was planned, now it is {is_}"]
+    if now.get("prevent_destroy") is False and then.get("prevent_destroy") is not False:
+        return ["prevent_destroy"]
+    if was == "no-op":
+        return []
     if then["precondition"] != now["precondition"]:
         return ["it is another object, or in another state"]
     return [] if _steps(then) == _steps(now) else ["its steps"]
@@ -275,15 +330,17 @@ def _steps(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _with_dependents(
-    stale: set[Address], acting: Mapping[Address, Mapping[str, Any]]
-) -> set[Address]:
-    """Stale addresses and everything that needs them."""
-    names = {str(address) for address in stale}
-    while True:
-        more = {
-            str(address) for address, row in acting.items() if names & set(row["depends_on"])
-        } - names
-        if not more:
-            return {parse_address(name) for name in names}
-        names |= more
+def _dependents(
+    left_out: Mapping[Address, str], acting: Mapping[Address, Mapping[str, Any]], *, several: bool
+) -> dict[Address, str]:
+    """Everything that needs what is left out, also by way of others, and what that is."""
+    why: dict[Address, str] = {}
+    todo = sorted(left_out)
+    while todo:
+        needed = todo.pop(0)
+        said = f"needs {needed if several else needed.short}, which is left out"
+        for address, row in sorted(acting.items()):
+            if str(needed) in row["depends_on"] and address not in (left_out.keys() | why.keys()):
+                why[address] = said
+                todo.append(address)
+    return why

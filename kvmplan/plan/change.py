@@ -155,6 +155,8 @@ class Change:
     """What is defined already and reaches the guest by the restart in `steps`."""
     previous: Address | None = None
     """The address that it has until its first step, which renames it."""
+    protect: bool | None = None
+    """What an apply notes of `prevent_destroy` in its claim; None: that is noted already."""
 
     @property
     def found_at(self) -> Address:
@@ -209,6 +211,15 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What a saved plan would do and this run does not: the host has overtaken it."""
+
+    address: Address
+    action: Action
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Growth:
     """How many bytes a pool may grow by, when all that the plan makes is written."""
 
@@ -244,6 +255,8 @@ class Plan:
     bases: Mapping[Address, int] = field(default_factory=dict)
     """How many guests stand on each volume that overlays and clones are made from."""
     growth: tuple[Growth, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    """Of a saved plan: what is stale, or needs something that is."""
     refusals: tuple[Guarded, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     errored: bool = False

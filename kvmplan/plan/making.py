@@ -67,12 +67,14 @@ class Changes:
             source=resource.place if resource else None,
             notes=(
                 *draft.compared.notes,
+                *_protection_notes(draft.protect),
                 *self._notes(draft),
                 *wait_notes(drafts),
                 *ejection_notes(drafts),
             ),
             pending=draft.pending,
             previous=self._former(draft),
+            protect=draft.protect,
         )
 
     def _steps(self, draft: Verdict) -> Iterable[Draft]:
@@ -187,6 +189,16 @@ class Changes:
         values = applied_fields(intent.model, intent.live) if intent and intent.live else {}
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return Precondition(True, record.key, record.active, digest(text))
+
+
+def _protection_notes(protect: bool | None) -> Iterable[str]:
+    """What an apply notes on the host, although nothing of the object changes by it."""
+    if protect is not None:
+        yield (
+            "apply notes its prevent_destroy, which then outlives its line in the specs"
+            if protect
+            else "apply takes its prevent_destroy back"
+        )
 
 
 def _has_state(record: Record) -> bool:

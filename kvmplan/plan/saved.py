@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -43,18 +44,54 @@ def is_plan_file(path: Path) -> bool:
         return False
 
 
+class NotReplaced(Exception):
+    """What is there is not overwritten: devices, pipes, and files that are no plans."""
+
+
+def place(path: Path) -> Path:
+    """Where a plan file of this path is written: where its links lead.
+
+    Only an earlier plan is replaced, and what is empty: a typo must cost nobody his specs, nor root
+    a device node, which a rename would take the place of.
+
+    Raises:
+        NotReplaced: something else is there.
+        OSError: it cannot be looked at.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        status = target.lstat()
+    except FileNotFoundError:
+        return target
+    if not stat.S_ISREG(status.st_mode):
+        raise NotReplaced("it is no regular file")
+    if status.st_size and not _is_ours(target):
+        raise NotReplaced("it is there already, and no plan file")
+    return target
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sorted(archive.namelist()) == sorted((MANIFEST, *MEMBERS))
+    except (*DAMAGE, ValueError):
+        return False
+
+
 def write(path: Path, members: Mapping[str, Any]) -> None:
     """Write a plan file, readable by its owner alone, whole or not at all.
 
     Raises:
+        NotReplaced: something else is there.
         OSError: it cannot be written.
     """
+    path = place(path)
     texts = {name: json.dumps(members[name], sort_keys=True, ensure_ascii=True) for name in MEMBERS}
     digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
     texts[MANIFEST] = json.dumps({"format": FORMAT, "sha256": digests}, sort_keys=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as stream, zipfile.ZipFile(stream, "w") as archive:
             for name, text in sorted(texts.items()):
                 info = zipfile.ZipInfo(name, MOMENT)

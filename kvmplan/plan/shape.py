@@ -6,9 +6,11 @@ A plan file may be damaged or made by somebody else: what is read from it is che
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from kvmplan.plan.change import Action
 
 
 class _Shape(BaseModel):
@@ -19,8 +21,14 @@ class _Field(_Shape):
     path: str
 
 
+def _is_action(given: list[str]) -> list[str]:
+    if given not in [action.json for action in Action]:
+        raise ValueError("no action is written so")
+    return given
+
+
 class _Change(_Shape):
-    actions: list[str]
+    actions: Annotated[list[str], AfterValidator(_is_action)]
     fields: list[_Field]
 
 

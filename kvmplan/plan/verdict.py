@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kvmplan.address import Address
-from kvmplan.inventory import Record
+from kvmplan.inventory import FORGOTTEN, Record
 from kvmplan.plan.change import Action, FieldChange, Reason
 from kvmplan.plan.fields import NOTHING, Compared
 from kvmplan.plan.intent import Intent
@@ -35,10 +35,28 @@ class Verdict:
     ejects: bool = False
 
     @property
+    def protect(self) -> bool | None:
+        """What an apply is to note of `prevent_destroy` in the claim; None: that is noted already.
+
+        It is noted of whatever is ours and stays. It is taken back only from what this plan is
+        about: not from what is held, nor from what its targets leave out.
+        """
+        claim = self.intent.claim if self.intent is not None else None
+        if self.intent is None or claim is None or claim.phase == FORGOTTEN:
+            return None
+        unseen = self.intent.record is None
+        if self.action not in (Action.NOOP, Action.UPDATE) or not (self.intent.ours or unseen):
+            return None
+        wanted = self.intent.resource.lifecycle.prevent_destroy
+        left_alone = self.reason in (Reason.HELD, Reason.HELD_BACK)
+        return None if wanted == claim.protect or (left_alone and not wanted) else wanted
+
+    @property
     def is_in_sync(self) -> bool:
         """Whether there is nothing to do and nothing to say."""
         return (
             self.action is Action.NOOP
             and self.reason is Reason.NONE
             and not any((self.compared.changes, self.compared.notes, self.compared.unlisted))
+            and self.protect is None
         )

@@ -1,6 +1,6 @@
 """The ``--json`` stream: one event on each line, in Terraform's shape, for pipelines.
 
-The last line of an apply is always a ``change_summary``.
+The last line of an apply is always a ``change_summary``: it is kept until all else is written.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from kvmplan.apply.events import (
 from kvmplan.diagnostics import Diagnostic, Severity
 from kvmplan.mapping.secrecy import Scrubber
 from kvmplan.mapping.units import format_duration
-from kvmplan.plan.change import Action, Change, Plan, Step
+from kvmplan.plan.change import Action, Change, LeftOut, Plan, Step
 from kvmplan.plan.readiness import words
 from kvmplan.views.apply_text import apply_last_line, done_words, utc_now
 from kvmplan.views.diagnostics import diagnostic_json
@@ -58,8 +58,9 @@ class EventStream:
         self._secrets = Scrubber()
         self._actions: dict[Address, Action] = {}
         self._done: list[Action] = []
-        self._failed = 0
-        self._summarised = False
+        self._failed = self._left_out = 0
+        self._summary: dict[str, Any] | None = None
+        self._is_over = False
         self._lock = threading.RLock()
 
     def version(self) -> None:
@@ -94,16 +95,17 @@ class EventStream:
             self._event(event)
 
     def finish(self) -> None:
-        """Make sure that the last line is a summary, also where an apply ended early."""
+        """Write the last line, the summary, also where an apply ended early; nothing follows it."""
         with self._lock:
-            if not self._summarised:
-                self._early_summary()
+            self._write(**(self._summary or self._early_summary()))
+            self._is_over = True
 
     def _event(self, event: Event) -> None:
         match event:
             case ApplyStarted(plan):
                 self._secrets = scrubber(plan)
                 self._actions = {change.address: change.action for change in plan.carried_out}
+                self._left_out = len(plan.left_out)
             case ChangeStarted(change):
                 self._hook("info", f"{change.address}: started", "apply_start", change)
             case StepStarted(step):
@@ -130,21 +132,7 @@ class EventStream:
             case Warned(problem):
                 self.diagnostic(problem)
             case ApplyFinished():
-                self._summarised = True
-                counts = _counts(
-                    event.added,
-                    event.changed,
-                    event.destroyed,
-                    event.failed,
-                    event.skipped,
-                    self._operation,
-                )
-                level = "error" if event.failed else "info"
-                more: dict[str, Any] = {"run": event.run} if event.run else {}
-                if event.unready:
-                    more["unready"] = [str(address) for address in event.unready]
-                said = apply_last_line(event)
-                self._write(level, said, "change_summary", changes=counts, **more)
+                self._summary = self._whole_summary(event)
             case _:
                 assert_never(event)
 
@@ -197,7 +185,9 @@ class EventStream:
         }
         self._write("info", said, "apply_progress", hook=hook)
 
-    def _hook(self, level: str, message: str, kind: str, change: Change, **more: Any) -> None:
+    def _hook(
+        self, level: str, message: str, kind: str, change: Change | LeftOut, **more: Any
+    ) -> None:
         hook = {
             "resource": resource_json(change.address),
             "action": change.action.value,
@@ -205,12 +195,24 @@ class EventStream:
         }
         self._write(level, message, kind, hook=hook)
 
-    def _early_summary(self) -> None:
+    def _whole_summary(self, event: ApplyFinished) -> dict[str, Any]:
+        done = (event.added, event.changed, event.destroyed)
+        more: dict[str, Any] = {"run": event.run} if event.run else {}
+        if event.unready:
+            more["unready"] = [str(address) for address in event.unready]
+        return {
+            "level": "error" if event.failed else "info",
+            "message": apply_last_line(event),
+            "kind": "change_summary",
+            "changes": _counts(*done, event.failed, event.skipped, self._operation),
+            **more,
+        }
+
+    def _early_summary(self) -> dict[str, Any]:
         """Counts what was seen: whatever had not ended when the run did counts as skipped."""
-        self._summarised = True
         done = self._done
         replaced = done.count(Action.REPLACE)
-        left = max(0, len(self._actions) - len(done) - self._failed)
+        left = max(0, len(self._actions) - len(done) - self._failed) + self._left_out
         counts = _counts(
             done.count(Action.CREATE) + replaced,
             done.count(Action.UPDATE),
@@ -220,7 +222,7 @@ class EventStream:
             self._operation,
         )
         said = f"The {self._operation} ended early: {self._failed} failed, {left} skipped."
-        self._write("error", said, "change_summary", changes=counts)
+        return {"level": "error", "message": said, "kind": "change_summary", "changes": counts}
 
     def _write(self, level: str, message: str, kind: str, **more: Any) -> None:
         stamp = self._clock().astimezone(UTC).isoformat(timespec="milliseconds")
@@ -233,7 +235,8 @@ class EventStream:
             **self._secrets.tree(more),
         }
         with self._lock:
-            emit(self._out, json.dumps(line) + "\n")
+            if not self._is_over:
+                emit(self._out, json.dumps(line) + "\n")
 
 
 def resource_json(address: Address) -> dict[str, str]:

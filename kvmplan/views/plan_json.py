@@ -118,6 +118,7 @@ def _change(change: Change, secrets: Scrubber, more: tuple[Path, ...] = ()) -> d
             "pending": [_field(field, paths, secrets) for field in change.pending],
         },
         "action_reason": change.reason.value or None,
+        **({"prevent_destroy": change.protect} if change.protect is not None else {}),
         "depends_on": [str(address) for address in change.depends_on],
         "steps": [_step(step, secrets) for step in change.steps],
         "precondition": {

@@ -60,9 +60,9 @@ def plan_text(
 def last_line(plan: Plan) -> str:
     """The last line of a text plan, byte for byte what scripts look for.
 
-    A plan with errors never claims that everything matches.
+    A plan with errors never claims that everything matches, nor does one that leaves things out.
     """
-    if not plan.acting and not plan.errored:
+    if not (plan.acting or plan.errored or plan.left_out):
         return NO_CHANGES
     add, change, destroy = plan.count()
     return f"Plan: {add} to add, {change} to change, {destroy} to destroy."
@@ -226,6 +226,11 @@ def _bystanders(plan: Plan, layout: Layout, secrets: Scrubber) -> list[str]:
     def named(items: Iterable[Change]) -> list[str]:
         return [layout.address(item.address) for item in sorted(items, key=lambda c: c.address)]
 
+    section(
+        "Left out",
+        "overtaken by the host",
+        [f"{layout.address(it.address)}  {secrets.text(it.why)}" for it in plan.left_out],
+    )
     section(
         "Released",
         "left the specs, keep their values",

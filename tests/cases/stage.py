@@ -305,6 +305,7 @@ class _Builder:
     def _claim(self, record: Record, intent: Intent | None, entry: Mapping[str, Any]) -> Claim:
         applied = entry.get("applied")
         born = dict(entry.get("born", {}))
+        said = intent.resource.lifecycle if intent is not None else None
         if intent is not None:
             whole = entry.get("phase") != CREATING
             if record.address.kind not in MARKED and applied is None and whole:
@@ -316,7 +317,7 @@ class _Builder:
             phase=entry.get("phase", "done"),
             born=born,
             applied=applied,
-            protect=entry.get("protect", False),
+            protect=entry.get("protect", said.prevent_destroy if said else False),
             waiting=entry.get("waiting", {}),
         )
 

@@ -103,13 +103,15 @@ def plan_content(data: bytes) -> None:
 
 def use_plan(plan: Any) -> None:
     """What `show` and `apply` do with a saved plan before they go to a host."""
-    from kvmplan.cli.planfile import _moved, _with_dependents
+    from kvmplan.cli.planfile import _as_left_out, _dependents, _moved
 
     assert isinstance(plan.text, str)
     acting = plan.acting
-    for row in acting.values():
+    rows = {**acting, **plan.unprotecting}
+    for row in rows.values():
         _moved(row, row)
-    _with_dependents(set(acting), acting)
+    stale = dict.fromkeys(rows, "stale")
+    _as_left_out(stale | _dependents(stale, acting, several=True), rows)
     assert plan.connect is None or isinstance(plan.connect, str)
 
 

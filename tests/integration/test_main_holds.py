@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.support import Stack, connection, idle_domain, stack
+from tests.integration.support import (
+    NOTHING_APPLIED,
+    Stack,
+    connection,
+    idle_domain,
+    kvmplan,
+    stack,
+)
 from tests.privatehost import PrivateHost
 
 
@@ -21,13 +29,16 @@ def three(private_host: PrivateHost, tmp_path: Path) -> Iterator[Stack]:
         yield made
 
 
+def uri(made: Stack) -> str:
+    """Where its host is."""
+    assert made.host is not None
+    return made.host.uri
+
+
 def own(made: Stack, command: str, *flags: str) -> str:
     """Run a command that takes addresses first; what it printed."""
     made.write()
-    assert made.host is not None
-    from tests.integration.support import kvmplan
-
-    done = kvmplan(command, *flags, "--specs", made.path, "--connect", made.host.uri)
+    done = kvmplan(command, *flags, "--specs", made.path, "--connect", uri(made))
     assert done.code == 0, str(done)
     return done.out
 
@@ -60,9 +71,31 @@ def test_a_held_object_is_left_alone_by_every_run(three: Stack) -> None:
 
 
 def test_a_hold_that_is_over_holds_nothing(three: Stack) -> None:
-    own(three, "hold", f"domain.{three.tag}-a", "--until", "2020-01-01")
+    own(three, "hold", f"domain.{three.tag}-a", "--until", "2s")
     three.domains[f"{three.tag}-a"]["title"] = "new"
+    time.sleep(3)
     three.settle()
+
+
+def test_a_hold_that_would_be_over_already_leaves_the_one_there_is(three: Stack) -> None:
+    address = f"domain.{three.tag}-a"
+    own(three, "hold", address, "--reason", "moving disks")
+    for when in ("2020-01-01", "99999999999h"):
+        where = ("--specs", three.path, "--connect", uri(three))
+        refused = kvmplan("hold", address, "--until", when, *where)
+        assert (refused.code, "--until" in refused.err, refused.out) == (1, True, ""), str(refused)
+    assert "moving disks" in three.plan().out
+    own(three, "release", address)
+
+
+@pytest.mark.parametrize(
+    "command", ["hold", "release", "forget", "adopt", "start", "stop", "restart", "force-unlock"]
+)
+def test_what_writes_is_refused_on_a_read_only_connection(three: Stack, command: str) -> None:
+    name = "an-id" if command == "force-unlock" else f"domain.{three.tag}-a"
+    where = ("--specs", three.path, "--connect", uri(three), "--read-only")
+    refused = kvmplan(command, name, *where)
+    assert (refused.code, "error[KVP514]" in refused.err) == (1, True), str(refused)
 
 
 def test_orphans_go_only_when_asked_and_only_so_many(three: Stack) -> None:
@@ -108,6 +141,27 @@ def test_protected_orphans_stay(three: Stack) -> None:
     protected.pop("lifecycle")
     three.domains[name] = {**protected, "title": "free"}
     three.apply()
+
+
+def test_protection_is_noted_where_nothing_else_is_to_do(three: Stack) -> None:
+    name = f"{three.tag}-a"
+    three.domains[name]["lifecycle"] = {"prevent_destroy": True}
+    noted = three.in_sync()
+    assert f"Note on domain.{name}\n    apply notes its prevent_destroy" in noted.out
+    assert three.apply().last == NOTHING_APPLIED
+    assert "Note on" not in three.in_sync().out
+    protected = three.domains.pop(name)
+    refused = three.run("plan", "--prune")
+    assert (refused.code, "KVP210" in refused.out) == (0, True), str(refused)
+    assert three.run("apply", "--auto-approve", "--prune").code == 7
+
+    protected["lifecycle"] = {"prevent_destroy": False}
+    three.domains[name] = protected
+    assert "apply takes its prevent_destroy back" in three.in_sync().out
+    assert three.apply().last == NOTHING_APPLIED
+    three.domains.pop(name)
+    done = three.apply("--prune")
+    assert done.last == "Apply complete! Resources: 0 added, 0 changed, 1 destroyed."
 
 
 def test_drift_is_shown_reverted_or_kept(three: Stack) -> None:

@@ -81,6 +81,9 @@ def test_whoever_is_locked_out_is_told_by_whom(private_host: PrivateHost, tmp_pa
                 assert f" pid {os.getpid()} since 20" in here.err
                 assert f"(apply of {made.path})" in here.err
                 assert f"end process {os.getpid()} if it hangs" in here.err
+                events = made.apply("--json", code=4).events
+                said = ["version", "diagnostic", "change_summary"]
+                assert [event["type"] for event in events] == said
                 made.env |= nowhere
                 there = made.apply(code=4)
                 assert f" pid {os.getpid()} since 20" in there.err
@@ -120,14 +123,19 @@ def test_an_interrupted_apply_finishes_its_step(
         made.in_sync()
 
 
-def test_whoever_insists_ends_it_at_once(private_host: PrivateHost, tmp_path: Path) -> None:
+@pytest.mark.parametrize("flags", [(), ("--json",)], ids=" ".join)
+def test_whoever_insists_ends_it_at_once(
+    private_host: PrivateHost, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
     with stack(tmp_path, private_host) as made:
         many(made, tmp_path, 10)
         program = ("tests.faults.run", "insist", "12", "--")
-        process = start(made, "apply", "--auto-approve", program=program)
+        process = start(made, "apply", "--auto-approve", *flags, program=program)
         out, err = process.communicate(timeout=30)
         assert process.returncode in (130, 143), out + err
         assert "once more ends at once" in err
+        if flags:
+            assert json.loads(out.splitlines()[-1])["type"] == "change_summary"
         assert "Apply incomplete!" not in out
         specs = ("--specs", made.path, "--connect", private_host.uri)
         (lock,) = json.loads(kvmplan("lock", "--json", *specs).out)

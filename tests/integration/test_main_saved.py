@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.integration.support import (
+    NO_CHANGES,
+    NOTHING_APPLIED,
     SecretRef,
     Stack,
     connection,
@@ -79,6 +82,121 @@ def test_a_stale_plan_is_refused_or_its_stale_part_left_out(
             assert skipped.code == 5, str(skipped)
             assert by_hand.metadata(1, None) == "by hand"
             assert conn.lookupByName(f"{made.tag}-b").metadata(1, None) == "new"
+
+
+@pytest.mark.parametrize("edited", [2, 0])
+def test_what_is_left_out_of_a_saved_plan_is_named_and_counted(
+    private_host: PrivateHost, tmp_path: Path, edited: int
+) -> None:
+    """Six domains in a row: what is stale takes along all that comes after it."""
+    with stack(tmp_path, private_host) as made:
+        names = [f"{made.tag}-{n}" for n in range(6)]
+        after = dict(zip(names[1:], names, strict=False))
+        made.specs["domains"] = {
+            name: idle_domain(depends_on=[f"domain.{after[name]}"] if name in after else [])
+            for name in names
+        }
+        made.apply()
+        for domain in made.domains.values():
+            domain["memory"] = "96MiB"
+        file = tmp_path / "p.plan"
+        made.plan("--out", str(file))
+        private_host.run(["virsh", "setmem", names[edited], "32MiB", "--config"])
+        refused = kvmplan("apply", file, "--json")
+        assert refused.code == 3, str(refused)
+        types = [event["type"] for event in refused.events]
+        assert (types[-1], types.count("change_summary")) == ("change_summary", 1)
+
+        file_again = Path(shutil.copy(file, tmp_path / "again.plan"))
+        text = kvmplan("apply", file, "--stale", "skip")
+        assert text.code == 5, str(text)
+        left = 6 - edited
+        ending = f"{edited} changed, 0 destroyed; 0 failed, {left} skipped."
+        assert text.last == f"Apply incomplete! Resources: 0 added, {ending}"
+        assert NO_CHANGES not in text.out
+        stale, *others = names[edited:]
+        assert f"skipped domain.{stale} (stale since it was planned: memory" in text.out
+        for before, name in zip(names[edited:], others, strict=False):
+            assert f"skipped domain.{name} (needs domain.{before}, which is left out)" in text.out
+
+        events = kvmplan("apply", file_again, "--stale", "skip", "--json").events
+        skipped = [e["hook"]["resource"]["resource_name"] for e in events if "skip" in e["type"]]
+        assert skipped == names, "what was done is in the plan no longer"
+        assert events[-1]["type"] == "change_summary"
+        assert (events[-1]["changes"]["change"], events[-1]["changes"]["skipped"]) == (0, 6)
+
+
+def test_without_what_is_stale_no_other_guest_has_its_turn(
+    private_host: PrivateHost, tmp_path: Path
+) -> None:
+    """`max_restarts` chose a: that b would be next was neither shown nor approved."""
+    with stack(tmp_path, private_host) as made:
+        running = {
+            "state": "running",
+            "on_change": "restart",
+            "force": True,
+            "shutdown_timeout": "1s",
+        }
+        made.specs["domains"] = {
+            f"{made.tag}-{name}": idle_domain(title="old") | running for name in "ab"
+        }
+        made.apply()
+        for domain in made.domains.values():
+            domain["vcpus"] = {"current": 1, "maximum": 2}
+        file = tmp_path / "p.plan"
+        allow = ("--allow-restart", "all", "--max-restarts", "1")
+        made.plan(*allow, "--out", str(file))
+        with connection(private_host) as conn:
+            conn.lookupByName(f"{made.tag}-a").setMetadata(1, "by hand", None, None, 3)
+            runs = conn.lookupByName(f"{made.tag}-b").ID()
+            done = kvmplan("apply", file, "--stale", "skip")
+            assert done.code == 5, str(done)
+            assert f"skipped domain.{made.tag}-b (stale since it was planned" in done.out, str(done)
+            assert conn.lookupByName(f"{made.tag}-b").ID() == runs
+
+
+def test_a_saved_plan_protects_and_gives_up_what_it_says(
+    private_host: PrivateHost, tmp_path: Path
+) -> None:
+    with stack(tmp_path, private_host) as made:
+        two(made)
+        made.apply()
+        name, file, old = f"{made.tag}-a", tmp_path / "p.plan", tmp_path / "old.plan"
+        made.plan("--out", str(old))
+        edit = tmp_path / "edit.plan"
+        made.domains[name]["title"] = "new"
+        made.plan("--out", str(edit))
+        made.domains[name]["title"] = "old"
+        lifecycle = made.domains[name].setdefault("lifecycle", {})
+        for protect in (True, False):
+            lifecycle["prevent_destroy"] = protect
+            made.plan("--out", str(file))
+            assert kvmplan("apply", file).last == NOTHING_APPLIED
+            assert "Note on" not in made.in_sync().out
+            assert kvmplan("apply", old).last == NOTHING_APPLIED
+            if protect:
+                refused = kvmplan("apply", edit)
+                assert "changed since it was planned: prevent_destroy" in refused.err, str(refused)
+            domain = made.domains.pop(name)
+            pruned = made.run("plan", "--prune")
+            assert ("KVP210" in pruned.out) is protect, str(pruned)
+            made.domains[name] = domain
+
+
+def test_a_plan_of_destruction_is_carried_out_by_destroy(
+    private_host: PrivateHost, tmp_path: Path
+) -> None:
+    with stack(tmp_path, private_host) as made:
+        two(made)
+        made.apply()
+        kept, gone = tmp_path / "kept.plan", tmp_path / "gone.plan"
+        made.plan("--out", str(kept))
+        assert made.run("plan", "--destroy", "--out", gone).code == 0
+        refused = kvmplan("destroy", kept)
+        assert (refused.code, "KVP313" in refused.err) == (1, True), str(refused)
+        assert "error[KVP313]: destroy would make it another plan" in refused.err
+        done = kvmplan("destroy", gone)
+        assert done.last == "Apply complete! Resources: 0 added, 0 changed, 3 destroyed."
 
 
 def test_guards_hold_for_saved_plans(private_host: PrivateHost, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from kvmplan.apply.applier import apply
 from kvmplan.apply.events import ChangeFailed, Event
 from kvmplan.apply.port import HostError
 from kvmplan.diagnostics import Failure
-from kvmplan.inventory import Claims
+from kvmplan.inventory import Claims, Hold
 from kvmplan.kinds.verbs import Verb
 from kvmplan.plan.options import PlanOptions
 from kvmplan.spec.desired import Lifecycle
@@ -224,6 +224,73 @@ def test_adoption_claims_and_protection_follows_the_specs() -> None:
     assert phases(claims) == dict.fromkeys(LAB, "done")
     assert [a for a, claim in claims.entries.items() if claim.protect] == ["pool.vms"]
     assert planned(wanted, host).plan.acting == ()
+
+
+def protected(host: FakeHost) -> list[str]:
+    assert host.claims is not None
+    return [address for address, claim in host.claims.entries.items() if claim.protect]
+
+
+def test_protection_is_noted_and_taken_back_where_nothing_else_is_to_do() -> None:
+    host = FakeHost()
+    run(LAB, host)
+    calls, writes = len(host.calls), len(host.claim_writes)
+    for lifecycle, wanted in ((Lifecycle(prevent_destroy=True), ["domain.web"]), (Lifecycle(), [])):
+        plan = planned(desired(LAB, web=lifecycle), host).plan
+        assert plan.acting == ()
+        (told,) = [change for change in plan.changes if change.notes]
+        assert (told.address.short, told.protect) == ("domain.web", bool(wanted))
+        run(LAB, host, web=lifecycle)
+        assert protected(host) == wanted
+        run(LAB, host, web=lifecycle)
+        assert not any(it.notes for it in planned(desired(LAB, web=lifecycle), host).plan.changes)
+    assert len(host.claim_writes) == writes + 2, "an apply without anything to note writes nothing"
+    assert len(host.calls) == calls
+
+
+def test_protection_is_not_taken_from_what_the_plan_leaves_alone() -> None:
+    host = FakeHost()
+    keep = Lifecycle(prevent_destroy=True)
+    run(LAB, host, web=keep, vms=keep)
+    for excluded in (PlanOptions(excludes=("pool.*",)), PlanOptions(only=frozenset())):
+        plan = planned(desired(LAB), host, options=excluded)
+        apply(plan, {"local": host}, {}, lambda event: None)
+        assert "pool.vms" in protected(host)
+    assert host.claims is not None
+    held = replace(host.claims.entries["pool.vms"], hold=Hold("me"))
+    host.claims = replace(host.claims, entries={**host.claims.entries, "pool.vms": held})
+    run(LAB, host)
+    assert protected(host) == ["pool.vms"]
+
+
+def test_what_is_noted_stays_so_where_a_change_is_left_out() -> None:
+    host = FakeHost()
+    run(LAB, host)
+
+    def fail(verb: Verb, address: Address) -> None:
+        raise BROKEN
+
+    host.before = fail
+    wanted = {
+        **LAB,
+        "volume.vms/a": {"capacity": "2GiB"},
+        "domain.web": {**LAB["domain.web"], "title": "new"},
+    }
+    run(wanted, host, web=Lifecycle(prevent_destroy=True))
+    assert protected(host) == ["domain.web"]
+
+
+def test_a_restart_that_was_cut_is_over_once_its_guest_runs() -> None:
+    """Else a guest that its owner shuts down later would be started again."""
+    host = FakeHost()
+    run(LAB, host)
+    assert host.claims is not None
+    cut = replace(host.claims.entries["domain.web"], phase="restarting")
+    host.claims = replace(host.claims, entries={**host.claims.entries, "domain.web": cut})
+    run(LAB, host)
+    assert phases(host.claims)["domain.web"] == "done"
+    host.things[short("domain.web")].active = False
+    assert planned(desired(LAB), host).plan.acting == ()
 
 
 def test_a_host_that_takes_no_claims_is_not_touched() -> None:

@@ -22,6 +22,7 @@ from kvmplan.apply.events import (
     StepStarted,
 )
 from kvmplan.apply.port import HostError
+from kvmplan.diagnostics import Diagnostic, Severity
 from kvmplan.kinds.verbs import Verb
 from kvmplan.plan.planner import Planned
 from kvmplan.plan.readiness import wait_for_all
@@ -155,6 +156,10 @@ def test_text_and_json_tell_what_is_waited_for() -> None:
         stream(event)
 
     apply(plan, {host.name: host}, {}, tell)
+    late = Diagnostic("KVP606", Severity.ERROR, "the claims could not be written")
+    stream.diagnostic(late)
+    stream.finish()
+    stream.diagnostic(late)
     assert "waiting domain.db: its agent, up to 0s\n" in err.getvalue()
     assert "UNREADY domain.db: no agent yet within 0s of its start [KVP611]" in out.getvalue()
     assert "        | db login:\n" in out.getvalue()
@@ -162,6 +167,6 @@ def test_text_and_json_tell_what_is_waited_for() -> None:
     events = [json.loads(line) for line in lines.getvalue().splitlines()]
     (waiting,) = [event for event in events if event["type"] == "apply_progress"]
     assert waiting["hook"]["waiting"] == "its agent"
-    (problem,) = [event for event in events if event["type"] == "diagnostic"]
+    problem, _ = [event for event in events if event["type"] == "diagnostic"]
     assert problem["console"] == ["db login:"]
     assert events[-1]["unready"] == [str(Address("local", short("domain.db").kind, "db"))]

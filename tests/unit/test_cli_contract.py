@@ -20,6 +20,14 @@ USAGE_ERRORS = [
     ["plan", "--detailed-exitcode=x"],
     ["plan", "--target"],
     ["apply", "--auto-approve", "--lock-timeout", "5"],
+    ["apply", "--auto-approve", "--lock-timeout", f"{'9' * 400}h"],
+    ["plan", "--out", ""],
+    ["hold", "domain.x", "--until", "2020-01-01"],
+    ["hold", "domain.x", "--until", "0s"],
+    ["hold", "domain.x", "--until", "99999999999h"],
+    ["hold", "domain.x", "--until", f"{'9' * 400}d"],
+    ["hold", "domain.x", "--until", "9999-12-31T23:59:59-05:00"],
+    ["hold", "domain.x", "--until", "tomorrow"],
     ["validate", "--nope"],
     ["force-unlock"],
     ["--nope"],
@@ -112,6 +120,45 @@ def test_apply_as_json_needs_its_approval_too(capsys: pytest.CaptureFixture[str]
     assert run(["apply", "--json"]) == 1
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [e["diagnostic"]["code"] for e in events if e["type"] == "diagnostic"] == ["KVP640"]
+    assert events[-1]["type"] == "change_summary"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["bad.plan"], "KVP311"),
+        (["broken.yaml"], "KVP1"),
+        (["good.yaml", "--connect", "qemu:///nonsense"], "KVP5"),
+        (["good.yaml", "--connect", "test:///default", "--read-only"], "KVP514"),
+        (["good.yaml", "--connect", "test:///default", "--expect-digest", "x"], "KVP302"),
+        (["good.yaml", "--connect", "test:///default", "--target", "domain.nope"], "KVP250"),
+        (["wrong.yaml", "--connect", "test:///default"], "KVP"),
+        (["good.yaml", "--lock-timeout", "5"], ""),
+    ],
+)
+@pytest.mark.parametrize("command", ["apply", "destroy"])
+def test_the_last_event_of_an_apply_is_its_summary(
+    command: str, arguments: list[str], code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack = "stack: {name: a, uid: 5c9ad3fe-5a0c-4b74-8f4c-6c1e9a6f0a01}\n"
+    for name, text in (
+        ("bad.plan", "PK, and no more"),
+        ("broken.yaml", "domains: ["),
+        ("good.yaml", f"{stack}networks: {{n: {{}}}}\n"),
+        ("wrong.yaml", f"{stack}domains: {{d: {{interfaces: {{e: {{network: nope}}}}}}}}\n"),
+    ):
+        Path(name).write_text(text)
+    ended = run([command, "--json", "--auto-approve", *arguments])
+    out, err = capsys.readouterr()
+    events = [json.loads(line) for line in out.splitlines()]
+    codes = [e["diagnostic"]["code"] for e in events if e["type"] == "diagnostic"]
+    if code == "KVP" and command == "destroy":
+        return  # nothing to destroy is no error
+    assert ended in (1, 3), err
+    assert not code or any(found.startswith(code) for found in codes), codes
+    assert events[-1]["type"] == "change_summary"
+    assert events[-1]["changes"]["operation"] == command
+    assert events[-1]["changes"]["failed"] == 0
 
 
 @pytest.mark.parametrize("command", ["plan", "validate"])

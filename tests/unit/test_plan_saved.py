@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 import struct
 import zipfile
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmplan.cli import planfile
+from kvmplan.cli import planfile, run
 from kvmplan.diagnostics import Failure
 from kvmplan.plan import saved
 from kvmplan.plan.options import PlanOptions
@@ -53,6 +54,59 @@ def test_nothing_is_left_where_it_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         saved.write(tmp_path / "missing" / "p.plan", CONTENT)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_earlier_plan_and_an_empty_file_are_replaced(file: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.plan"
+    empty.touch()
+    for path in (file, empty):
+        saved.write(path, {**CONTENT, "plan.json": "newer"})
+        assert saved.read(path)["plan.json"] == "newer"
+
+
+def test_a_link_is_followed(file: Path, tmp_path: Path) -> None:
+    for name in ("p.plan", "not-there-yet.plan"):
+        link = tmp_path / f"link-to-{name}"
+        link.symlink_to(name)
+        saved.write(link, {**CONTENT, "plan.json": "newer"})
+        assert link.is_symlink()
+        assert saved.read(tmp_path / name)["plan.json"] == "newer"
+
+
+def _no_plan(kind: str, path: Path) -> None:
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "directory":
+            path.mkdir()
+        case "link to a pipe":
+            os.mkfifo(path.with_name("pipe"))
+            path.symlink_to("pipe")
+        case "link to itself":
+            path.symlink_to(path.name)
+        case "specs":
+            path.write_text("stack: {}")
+        case "another zip":
+            rewritten(path, **{"photos.txt": "mine", MANIFEST: "{}"})
+
+
+@pytest.mark.parametrize(
+    "kind", ["pipe", "directory", "link to a pipe", "link to itself", "specs", "another zip"]
+)
+def test_nothing_but_a_plan_is_replaced(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x"
+    _no_plan(kind, path)
+    before = path.lstat()
+    with pytest.raises(saved.NotReplaced):
+        saved.write(path, CONTENT)
+    assert run(["plan", str(tmp_path / "no-specs"), "--out", str(path)]) == 1
+    assert "error[KVP315]: cannot write" in capsys.readouterr().err
+    after = path.lstat()
+    kept = (before.st_ino, before.st_mode, before.st_size, before.st_mtime_ns)
+    assert (after.st_ino, after.st_mode, after.st_size, after.st_mtime_ns) == kept
+    assert not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize("size", [2, 30, 200, 400])

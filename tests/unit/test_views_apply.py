@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from kvmplan.address import Address, Kind
+from kvmplan.apply.applier import apply
 from kvmplan.apply.events import (
     ApplyFinished,
     ApplyStarted,
@@ -28,9 +30,11 @@ from kvmplan.diagnostics import Diagnostic, Severity
 from kvmplan.inventory import HostFacts
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.impact import Impact
-from kvmplan.plan.change import Action, Change, Plan, Reason, Step
+from kvmplan.plan.change import Action, Change, LeftOut, Plan, Reason, Step
 from kvmplan.views.apply_text import ApplyText, done_words
 from kvmplan.views.events_json import EventStream
+from kvmplan.views.plan_text import plan_text
+from tests.unit.fakehost import FakeHost, desired, planned
 
 LAN, CI = Address("local", Kind.NETWORK, "lan"), Address("local", Kind.DOMAIN, "ci")
 SCRATCH = Address("local", Kind.VOLUME, "vms/db-scratch")
@@ -87,6 +91,25 @@ def stream(*events: Event) -> list[dict[str, Any]]:
         view(event)
     view.finish()
     return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_what_was_left_out_of_a_saved_plan_is_skipped() -> None:
+    host = FakeHost()
+    left = LeftOut(CI, Action.UPDATE, "stale since it was planned: title")
+    made = planned(desired({}), host)
+    events: list[Event] = []
+    overtaken = replace(made, plan=replace(made.plan, left_out=(left,)))
+    apply(overtaken, {"local": host}, {}, events.append)
+    out, _ = show(*events)
+    assert "skipped domain.ci (stale since it was planned: title)\n" in out
+    assert out.endswith("0 added, 0 changed, 0 destroyed; 0 failed, 1 skipped.\n")
+    *_, skipped, last = stream(*events)
+    assert (skipped["type"], skipped["hook"]["because"]) == ("apply_skipped", left.why)
+    assert (last["type"], last["changes"]["skipped"]) == ("change_summary", 1)
+    assert stream(*events[:2])[-1]["changes"]["skipped"] == 1, "also where the run ends early"
+    shown = plan_text(overtaken.plan)
+    assert "domain.ci  stale since it was planned: title" in shown
+    assert shown.endswith("Plan: 0 to add, 0 to change, 0 to destroy.\n")
 
 
 def test_a_failed_run_names_everything_and_counts_last() -> None:
