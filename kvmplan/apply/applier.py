@@ -38,6 +38,7 @@ from kvmplan.apply.problems import (
     diagnostic,
     partly_done,
     unclaimed,
+    untold,
 )
 from kvmplan.apply.pulse import Pulse
 from kvmplan.apply.ready import Readiness
@@ -95,8 +96,8 @@ def apply(
         What became of every acting resource, in the plan's order.
 
     Raises:
-        Failure: KVP606, everything was attempted, but the claims could not be written at the end.
-        Exception: what `emit` raised; nothing was begun after that.
+        Failure: KVP606, everything was attempted, but the claims could not be written at the end;
+            KVP901, `emit` raised something, and nothing was begun after that.
     """
     stop = stop or threading.Event()
     given = (journal, job_timeout, heartbeat, images)
@@ -165,9 +166,9 @@ class _Run:
         finished = ApplyFinished.of(self._plan, self._outcomes, run, self._ready.lacking)
         self._emit(finished)
         if self._emit.broken is not None:
-            raise self._emit.broken
+            unwritten = [untold(self._emit.broken), *unwritten]
         if unwritten:
-            raise Failure(unwritten, ExitCode.INCOMPLETE)
+            raise Failure(unwritten, ExitCode.INCOMPLETE) from self._emit.broken
         return finished
 
     def _open(self, name: str, execution: Execution) -> None:

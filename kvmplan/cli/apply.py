@@ -94,11 +94,12 @@ def carry_out(path: str | None, destroy: bool, given: dict[str, Any]) -> int:
     try:
         _refuse_read_only(session)
         with locked(session, timeout, "destroy" if destroy else "apply") as locks:
-            return _locked(session, locks, destroy, given, saved)
+            code = _locked(session, locks, destroy, given, saved)
     finally:
-        if (stream := current().stream) is not None:
-            stream.finish()
         close(session)
+    if (stream := current().stream) is not None:
+        stream.finish()
+    return code
 
 
 def _saved(path: str | None) -> SavedPlan | None:
@@ -212,9 +213,17 @@ def _refuse(refusals: Any) -> None:
 
 
 def _approved(plan: Any) -> bool:
+    """Ask. Raises `Failure`: KVP910, whoever answers cannot have seen the plan or the question."""
+    from kvmplan.cli.streams import lost, unwritable
     from kvmplan.views.prompt import confirm
 
-    return confirm(plan, sys.stdin, sys.stdout, current().style_of(sys.stdout))
+    approved = lost(sys.stdout) is None and confirm(
+        plan, sys.stdin, sys.stdout, current().style_of(sys.stdout)
+    )
+    if (error := lost(sys.stdout)) is not None:
+        remedy = "nothing was done; let stdout be read to its end, or look at `kvmplan plan` first"
+        raise fail("KVP910", f"{unwritable(error)}, so nobody sees what to approve", remedy=remedy)
+    return approved
 
 
 def _execute(
@@ -225,7 +234,7 @@ def _execute(
     journal: Journal | None,
 ) -> int:
     from kvmplan.apply.applier import apply as run_plan
-    from kvmplan.views.apply_text import ApplyText
+    from kvmplan.views.apply_text import ApplyText, apply_last_line
 
     output = current()
     view: Any = output.stream
@@ -244,6 +253,7 @@ def _execute(
             images=_images(session),
             job_timeout=given["job_seconds"],
         )
+    output.done = apply_last_line(finished)
     return interrupted.code or _code(finished)
 
 

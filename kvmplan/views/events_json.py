@@ -40,6 +40,8 @@ from kvmplan.views.style import emit
 
 MODULE = "kvmplan.ui"
 UI_VERSION = "1.0"
+PLAN = "plan"
+"""The operation that does nothing."""
 
 
 class EventStream:
@@ -85,7 +87,7 @@ class EventStream:
             said = f"{change.address}: Plan to {change.action} ({change.impact})"
             self._write("info", said, "planned_change", change=described)
         add, updated, destroy = plan.count()
-        counts = _counts(add, updated, destroy, 0, 0, "plan")
+        counts = _counts(add, updated, destroy, 0, 0, PLAN)
         self._write("info", last_line(plan), "change_summary", changes=counts)
 
     def __call__(self, event: Event) -> None:
@@ -96,7 +98,7 @@ class EventStream:
     def finish(self) -> None:
         """Make sure that the last line is a summary, also where an apply ended early."""
         with self._lock:
-            if not self._summarised:
+            if self._operation != PLAN and not self._summarised:
                 self._early_summary()
 
     def _event(self, event: Event) -> None:
