@@ -363,7 +363,7 @@ class _Run:
         return f"after {self._named(cause)}"
 
     def _named(self, address: Address) -> str:
-        return str(address) if len(self._plan.hosts) > 1 else address.short
+        return str(address) if self._plan.several_hosts else address.short
 
     def _give_up(self, change: Change) -> None:
         self._executions[change.address.host].give_up(change, self._tasks.get(change.address))

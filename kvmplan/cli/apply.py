@@ -183,7 +183,7 @@ def _locked(
 
         planned = wait_for_all(planned)
     plan = planned.plan
-    show_plan(session.path, session.warnings, plan, form="text", summary=given["summary"])
+    show_plan(session.path, plan, form="text", summary=given["summary"])
     if plan.errored:
         return ExitCode.ERROR
     if plan.refusals:
