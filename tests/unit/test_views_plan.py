@@ -19,6 +19,7 @@ from kvmplan.mapping.impact import Impact
 from kvmplan.mapping.types import SecretText
 from kvmplan.plan.change import (
     Action,
+    Busy,
     Change,
     FieldChange,
     Guarded,
@@ -405,3 +406,36 @@ def test_secret_texts_are_hidden_wherever_they_are() -> None:
     for output in (shown, plan_json_text(plan)):
         assert "hush-hush" not in output
         assert "before-it" not in output
+
+
+def test_events_say_all_that_the_text_says(request: pytest.FixtureRequest) -> None:
+    out = io.StringIO()
+    clock = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    held = Change(at(Kind.DOMAIN, "kept"), Action.NOOP, Reason.HELD, notes=("held by ann: demo",))
+    busy = Busy(DB, ("block copy of vda",))
+    plan = replace(rich_plan(), changes=(*rich_plan().changes, held), busy=(busy,))
+    EventStream(out, "plan", lambda: clock).plan(plan)
+    check("plan-rich-events.jsonl", out.getvalue(), request)
+    events = [json.loads(line) for line in out.getvalue().splitlines()]
+    by_type: dict[str, list[str]] = {}
+    for event in events[:-1]:
+        about = event.get("change") or event[event["type"]]
+        by_type.setdefault(event["type"], []).append(about["resource"]["addr"])
+    assert sorted(by_type["resource_drift"]) == ["local:domain.db", "local:domain.web"]
+    assert by_type["held"] == ["local:domain.kept"]
+    assert by_type["orphan"] == ["local:domain.ghost"]
+    assert set(by_type) == {
+        "resource_drift",
+        "planned_change",
+        "refusal",
+        "pending_restart",
+        "busy",
+        "unowned",
+        "note",
+        "held",
+        "unlisted",
+        "released",
+        "orphan",
+    }
+    assert events[-1]["type"] == "change_summary"
+    assert CANARY not in out.getvalue()
