@@ -97,7 +97,7 @@ def settled(code: int) -> int:
         return code
     if done is not None:
         why = "whoever read stdout is gone" if left else unwritable(error)
-        _tell(Severity.WARNING, f"{why}; the apply went on to its end: {done}", None)
+        _tell(Severity.WARNING, f"{why}; the apply went on and ended with: {done}", None)
         return code
     _tell(Severity.ERROR, unwritable(error), "what it was to show is cut off, or missing")
     return ExitCode.ERROR if code in (ExitCode.OK, ExitCode.CHANGES) else code

@@ -104,7 +104,7 @@ def test_an_apply_goes_on_to_its_end(
     done = kvmplan(tmp_path, command, redirected, stdout=gone)
     assert done.returncode == 0, done.stderr
     last = done.stderr.split("warning[KVP910]: ")[1]
-    assert last.partition("\n")[0].endswith(f"; the apply went on to its end: {DONE}")
+    assert last.partition("\n")[0].endswith(f"; the apply went on and ended with: {DONE}")
 
 
 @pytest.mark.parametrize("command", APPLIES, ids=" ".join)
@@ -125,7 +125,7 @@ def test_a_file_that_may_not_grow_keeps_what_it_has(command: list[str], tmp_path
             timeout=60,
         )
     assert done.returncode == 0, done.stderr
-    assert f"the apply went on to its end: {DONE}" in done.stderr
+    assert f"the apply went on and ended with: {DONE}" in done.stderr
     assert (tmp_path / "out").stat().st_size in (512, 1024)
 
 
