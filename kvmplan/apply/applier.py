@@ -39,6 +39,7 @@ from kvmplan.apply.problems import (
     diagnostic,
     partly_done,
     unclaimed,
+    untold,
 )
 from kvmplan.apply.pulse import Pulse
 from kvmplan.apply.ready import Readiness
@@ -96,8 +97,8 @@ def apply(
         What became of every acting resource, in the plan's order.
 
     Raises:
-        Failure: KVP606, everything was attempted, but the claims could not be written at the end.
-        Exception: what `emit` raised; nothing was begun after that.
+        Failure: KVP606, everything was attempted, but the claims could not be written at the end;
+            KVP901, `emit` raised something, and nothing was begun after that.
     """
     stop = stop or threading.Event()
     given = (journal, job_timeout, heartbeat, images)
@@ -167,9 +168,9 @@ class _Run:
         finished = ApplyFinished.of(self._plan, self._outcomes, run, self._ready.lacking)
         self._emit(finished)
         if self._emit.broken is not None:
-            raise self._emit.broken
+            unwritten = [untold(self._emit.broken), *unwritten]
         if unwritten:
-            raise Failure(unwritten, ExitCode.INCOMPLETE)
+            raise Failure(unwritten, ExitCode.INCOMPLETE) from self._emit.broken
         return finished
 
     def _open(self, name: str, execution: Execution) -> None:
@@ -364,7 +365,7 @@ class _Run:
         return f"after {self._named(cause)}"
 
     def _named(self, address: Address) -> str:
-        return str(address) if len(self._plan.hosts) > 1 else address.short
+        return str(address) if self._plan.several_hosts else address.short
 
     def _give_up(self, change: Change) -> None:
         self._executions[change.address.host].give_up(change, self._tasks.get(change.address))

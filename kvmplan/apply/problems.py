@@ -113,6 +113,13 @@ def partly_done(change: Change, why: str) -> Diagnostic:
     return Diagnostic("KVP607", Severity.ERROR, summary, change.source, AGAIN, change.address)
 
 
+def untold(error: Exception) -> Diagnostic:
+    """What is told of a run broke, and the run ended with it."""
+    summary = f"internal error: {_origin(error)}; the steps in flight ended, nothing more was begun"
+    remedy = "please report it; then plan again to see what is left to do"
+    return Diagnostic("KVP901", Severity.ERROR, summary, remedy=remedy)
+
+
 def unclaimed(host: str, error: HostError) -> Diagnostic:
     """The claims on a host are not what they should be in the end."""
     summary = f"the claims on host '{host}' could not be written: {words(error)}"

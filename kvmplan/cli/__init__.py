@@ -15,7 +15,10 @@ SINGLE_DASH = re.compile(r"-[a-z][a-z-]+(=.*)?", re.DOTALL)
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and leave with its exit code."""
-    code = run(sys.argv[1:] if arguments is None else arguments)
+    from kvmplan.cli.streams import guard, settled
+
+    guard()
+    code = settled(run(sys.argv[1:] if arguments is None else arguments))
     # The interpreter searches everything for cycles once more on its way out, unless told not to.
     gc.freeze()
     sys.exit(code)

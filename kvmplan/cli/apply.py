@@ -106,9 +106,12 @@ def _carry_out(path: str | None, destroy: bool, given: dict[str, Any]) -> int:
     session = _session(path, saved, destroy, given)
     try:
         with locked(session, timeout, "destroy" if destroy else "apply") as locks:
-            return _locked(session, locks, destroy, given, saved)
+            code = _locked(session, locks, destroy, given, saved)
     finally:
         close(session)
+    if (stream := current().stream) is not None:
+        stream.finish()
+    return code
 
 
 def _saved(path: str | None) -> SavedPlan | None:
@@ -175,7 +178,7 @@ def _locked(
 
         planned = wait_for_all(planned)
     plan = planned.plan
-    show_plan(session.path, session.warnings, plan, form="text", summary=given["summary"])
+    show_plan(session.path, plan, form="text", summary=given["summary"])
     if plan.errored:
         return ExitCode.ERROR
     if plan.refusals:
@@ -203,9 +206,17 @@ def _refuse(refusals: Any) -> None:
 
 
 def _approved(plan: Any) -> bool:
+    """Ask. Raises `Failure`: KVP910, whoever answers cannot have seen the plan or the question."""
+    from kvmplan.cli.streams import lost, unwritable
     from kvmplan.views.prompt import confirm
 
-    return confirm(plan, sys.stdin, sys.stdout, current().style_of(sys.stdout))
+    approved = lost(sys.stdout) is None and confirm(
+        plan, sys.stdin, sys.stdout, current().style_of(sys.stdout)
+    )
+    if (error := lost(sys.stdout)) is not None:
+        remedy = "nothing was done; let stdout be read to its end, or look at `kvmplan plan` first"
+        raise fail("KVP910", f"{unwritable(error)}, so nobody sees what to approve", remedy=remedy)
+    return approved
 
 
 def _execute(
@@ -216,7 +227,7 @@ def _execute(
     journal: Journal | None,
 ) -> int:
     from kvmplan.apply.applier import apply as run_plan
-    from kvmplan.views.apply_text import ApplyText
+    from kvmplan.views.apply_text import ApplyText, apply_last_line
 
     output = current()
     view: Any = output.stream
@@ -235,6 +246,7 @@ def _execute(
             images=_images(session),
             job_timeout=given["job_seconds"],
         )
+    output.done = apply_last_line(finished)
     return interrupted.code or _code(finished)
 
 

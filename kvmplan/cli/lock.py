@@ -26,6 +26,7 @@ host_flags = flags.together(
 def lock(as_json: bool, path: str | None, **given: Any) -> None:
     """Show the locks held on the stack's hosts, of this stack and of others."""
     from kvmplan.cli.plan import close, session_of
+    from kvmplan.cli.report import show_all
     from kvmplan.cli.session import translated
 
     choose(color=given["color"], no_color=given["no_color"], json=False, operation="lock")
@@ -37,10 +38,12 @@ def lock(as_json: bool, path: str | None, **given: Any) -> None:
                 rows += [{"host": name, **asdict(info)} for info in host.locks()]
     finally:
         close(session)
+    show_all(session.warnings)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif not rows:
-        click.echo("No locks.")
+        left = f" on the hosts that answer; not asked: {', '.join(session.left_out)}"
+        click.echo(f"No locks{left if session.left_out else ''}.")
     for row in () if as_json else rows:
         ours = (
             "this stack"
@@ -58,6 +61,7 @@ def force_unlock(lock_id: str, path: str | None, **given: Any) -> None:
     """Remove the lock with this id. Only when its holder is gone for good."""
     from kvmplan.cli.locking import refuse_read_only
     from kvmplan.cli.plan import close, session_of
+    from kvmplan.cli.report import show_all
     from kvmplan.cli.session import translated
 
     choose(color=given["color"], no_color=given["no_color"], json=False, operation="force-unlock")
@@ -71,6 +75,7 @@ def force_unlock(lock_id: str, path: str | None, **given: Any) -> None:
                     return
     finally:
         close(session)
+    show_all(session.warnings)
     raise fail(
         "KVP403", f"no host of the stack has a lock {lock_id}", remedy="`kvmplan lock` lists them"
     )

@@ -17,11 +17,13 @@ class Output:
 
     Attributes:
         stream: JSON events, with ``--json``; None for text.
+        done: what an apply came to, in its last line, once it has been carried out.
     """
 
     color: str = "auto"
     no_color: bool = False
     stream: EventStream | None = None
+    done: str | None = None
 
     def style_of(self, target: TextIO) -> Style:
         """How to paint on a stream."""

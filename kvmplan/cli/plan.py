@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import click
 
 from kvmplan.cli import flags
 from kvmplan.cli.output import choose, current
-from kvmplan.diagnostics import Diagnostic, ExitCode
+from kvmplan.diagnostics import ExitCode, Severity
 
 if TYPE_CHECKING:
     from kvmplan.cli.glance import Glance
@@ -62,7 +61,7 @@ def plan(
             show_documents(session, planned)
     finally:
         close(session)
-    show_plan(session.path, session.warnings, made, form=form, summary=given["summary"])
+    show_plan(session.path, made, form=form, summary=given["summary"])
     if made.errored:
         return ExitCode.ERROR
     if given["out"] is not None:
@@ -82,7 +81,7 @@ def _unchanged(path: str | None, glanced: Glance, *, summary: bool) -> int:
     assert glanced.plan is not None
     for host in glanced.hosts.values():
         host.close()
-    show_plan(spec_path(path), (), glanced.plan, form="text", summary=summary)
+    show_plan(spec_path(path), glanced.plan, form="text", summary=summary)
     return ExitCode.OK
 
 
@@ -134,16 +133,18 @@ def options_of(given: dict[str, Any], *, destroy: bool) -> Any:
     )
 
 
-def show_plan(
-    path: Path, warnings: Iterable[Diagnostic], made: Plan, *, form: str, summary: bool
-) -> None:
-    """Print the plan of the specs at a path: diagnostics to stderr, the plan to stdout."""
+def show_plan(path: Path, made: Plan, *, form: str, summary: bool) -> None:
+    """Print the plan of the specs at a path: the plan to stdout, its diagnostics to stderr, too.
+
+    A text has its warnings in it: where both go to a terminal, that says them once.
+    """
     from kvmplan.cli.git import git_state
     from kvmplan.cli.report import show_all
     from kvmplan.views.style import emit
 
     output = current()
-    show_all([*warnings, *made.diagnostics])
+    once = form == "text" and output.stream is None and sys.stdout.isatty() and sys.stderr.isatty()
+    show_all(it for it in made.diagnostics if not once or it.severity is Severity.ERROR)
     if output.stream is not None:
         output.stream.plan(made)
         return

@@ -36,7 +36,7 @@ def repair(path: str | None, given: dict[str, Any]) -> int:
     finally:
         close(session)
     show_all(session.warnings)
-    several = len(session.hosts) > 1
+    several = session.several_hosts
     proposed = commands(found, _flags(path, given), several)
     if given["as_json"]:
         click.echo(json.dumps(repair_json(found, proposed), indent=2))

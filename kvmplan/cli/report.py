@@ -13,6 +13,15 @@ from kvmplan.diagnostics import Diagnostic, ExitCode, Failure, Severity
 
 def ended_by(error: BaseException) -> int:
     """Say why a command ended early; its exit code. What is a wish to leave is raised again."""
+    from kvmplan.cli.output import current
+
+    code = _said(error)
+    if (stream := current().stream) is not None:
+        stream.finish()
+    return code
+
+
+def _said(error: BaseException) -> int:
     match error:
         case Failure():
             show_all(error.diagnostics)
@@ -26,9 +35,6 @@ def ended_by(error: BaseException) -> int:
         case click.Abort() | KeyboardInterrupt():
             click.echo("interrupted", err=True)
             return ExitCode.INTERRUPTED
-        case BrokenPipeError():
-            sys.stderr.close()
-            return ExitCode.ERROR
         case Exception() if not os.environ.get("KVMPLAN_TRACEBACK"):
             show_all([internal(error)])
             return ExitCode.ERROR
@@ -37,16 +43,18 @@ def ended_by(error: BaseException) -> int:
 
 
 def show_all(diagnostics: Any) -> None:
-    """Print diagnostics to stderr, in the form the command was asked for."""
+    """Print diagnostics: to stderr, or as events; to stderr, too, if nobody gets the events."""
     from pathlib import Path
 
     from kvmplan.cli.output import current
+    from kvmplan.cli.streams import lost
 
     output = current()
     if output.stream is not None:
         for item in diagnostics:
             output.stream.diagnostic(item)
-        return
+        if lost(sys.stdout) is None:
+            return
     from kvmplan.views.diagnostics import print_diagnostics
 
     print_diagnostics(diagnostics, sys.stderr, output.style_of(sys.stderr), Path.cwd())

@@ -38,6 +38,7 @@ class Session:
     desired: Desired
     hosts: Mapping[str, LibvirtHost] = field(default_factory=dict)
     warnings: Diagnostics = field(default_factory=Diagnostics)
+    """Of the specs, and of what could not be read. They are part of every plan that is made."""
     inventories: Mapping[str, Inventory] | None = None
     """What was read of the hosts already."""
     inputs: str | None = None
@@ -47,6 +48,16 @@ class Session:
     def templates(self) -> Path:
         """The user's own templates, beside the specs."""
         return templates_folder(self.path)
+
+    @property
+    def several_hosts(self) -> bool:
+        """Whether the stack has several, reached or not: addresses carry their host then."""
+        return len(self.desired.stack.hosts) > 1
+
+    @property
+    def left_out(self) -> list[str]:
+        """The hosts of the stack that did not answer."""
+        return sorted(self.desired.stack.hosts.keys() - self.hosts.keys())
 
     def close(self) -> None:
         """Give all connections back."""
@@ -305,6 +316,7 @@ def make_plan(session: Session, options: PlanOptions, *, brief: bool = False) ->
         )
         planned = planner.plan()
     _tell_hidden(session, planned)
+    planned = replace(planned, plan=_with_warnings(session, planned.plan))
     if memory is not None:
         memory.keep()
         _remember(session, planned.plan, memory)
@@ -313,7 +325,7 @@ def make_plan(session: Session, options: PlanOptions, *, brief: bool = False) ->
 
 def _remember(session: Session, plan: Plan, memory: Memory) -> None:
     """Keep what the specs come to, for a glance, if nothing was to be done or told."""
-    if session.inputs is None or session.warnings or plan.acting or plan.diagnostics:
+    if session.inputs is None or plan.acting or plan.diagnostics:
         return
     from kvmplan.cli.memory import remember
     from kvmplan.plan.insync import outline
@@ -321,6 +333,13 @@ def _remember(session: Session, plan: Plan, memory: Memory) -> None:
     found = outline(session.desired, memory.in_sync.wanted)
     if found is not None:
         remember(session.inputs, found)
+
+
+def _with_warnings(session: Session, plan: Plan) -> Plan:
+    """The plan with all that was to be said before it was made, each thing once."""
+    found = Diagnostics()
+    found.extend((*session.warnings, *plan.diagnostics))
+    return replace(plan, diagnostics=tuple(found))
 
 
 def _tell_hidden(session: Session, planned: Planned) -> None:

@@ -65,7 +65,7 @@ def show(
         return
     emit(
         sys.stdout,
-        show_text(shown, style=output.style_of(sys.stdout), several_hosts=len(session.hosts) > 1),
+        show_text(shown, style=output.style_of(sys.stdout), several_hosts=session.several_hosts),
     )
 
 

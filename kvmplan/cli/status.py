@@ -35,19 +35,19 @@ reading = flags.together(
 @reading
 def drift(path: str | None, as_json: bool, **given: Any) -> int:
     """Show what was changed by hand on the hosts. Exits 2 if there is any, else 0."""
-    plan, several, *_ = _look(path, given, "drift")
+    plan, *_ = _look(path, given, "drift")
     if as_json:
         from kvmplan.views.plan_json import plan_json
 
         document = plan_json(plan)
-        kept = ("format_version", "stack", "hosts", "resource_drift", "unlisted", "diagnostics")
-        click.echo(json.dumps({name: document[name] for name in kept}))
+        kept = ("format_version", "stack", "hosts", "hosts_left_out", "resource_drift", "unlisted")
+        click.echo(json.dumps({name: document[name] for name in (*kept, "diagnostics")}))
     else:
         from kvmplan.views.drift_text import drift_text
         from kvmplan.views.style import emit
 
         style = current().style_of(sys.stdout)
-        emit(sys.stdout, drift_text(plan, style=style, several_hosts=several))
+        emit(sys.stdout, drift_text(plan, style=style))
     if plan.errored:
         return ExitCode.ERROR
     return ExitCode.CHANGES if plan.drift else ExitCode.OK
@@ -57,7 +57,7 @@ def drift(path: str | None, as_json: bool, **given: Any) -> int:
 @reading
 def status(path: str | None, as_json: bool, **given: Any) -> int:
     """Show where every object of the stack stands: a line each, and the locks."""
-    plan, several, locks, others = _look(path, given, "status", beside=True)
+    plan, locks, others = _look(path, given, "status", beside=True)
     rows = list(_rows(plan))
     if as_json:
         found = [
@@ -70,7 +70,7 @@ def status(path: str | None, as_json: bool, **given: Any) -> int:
     else:
         rows += [(o.address, ["unmanaged", *([o.about] if o.about else [])]) for o in others]
         for address, words in rows:
-            click.echo(f"{address if several else address.short:<40}  {', '.join(words)}")
+            click.echo(f"{_named(plan, address):<40}  {', '.join(words)}")
             for line in _explained(_details(plan, address)):
                 click.echo(f"  {line}")
         for lock in locks:
@@ -82,20 +82,26 @@ def status(path: str | None, as_json: bool, **given: Any) -> int:
 @reading
 def orphans(path: str | None, as_json: bool, **given: Any) -> None:
     """List what the stack owns and no spec names: what --prune would delete."""
-    plan, several, *_ = _look(path, given, "orphans")
+    plan, *_ = _look(path, given, "orphans")
     if as_json:
         click.echo(json.dumps([str(address) for address in plan.orphans]))
         return
     for address in plan.orphans:
-        click.echo(str(address) if several else address.short)
+        click.echo(_named(plan, address))
     if not plan.orphans:
-        click.echo("No orphans.")
+        click.echo(
+            "No orphans." if not plan.hosts_left_out else "No orphans on the hosts that were read."
+        )
+
+
+def _named(plan: Plan, address: Address) -> str:
+    return str(address) if plan.several_hosts else address.short
 
 
 def _look(
     path: str | None, given: dict[str, Any], operation: str, *, beside: bool = False
-) -> tuple[Plan, bool, list[LockInfo], list[Stranger]]:
-    """The plan without any wish beyond the specs, whether there are several hosts, the locks.
+) -> tuple[Plan, list[LockInfo], list[Stranger]]:
+    """The plan without any wish beyond the specs, and the locks.
 
     And what else is on the hosts, if `beside` asks for it.
     """
@@ -112,8 +118,8 @@ def _look(
         others = _strangers(session, planned) if beside else []
     finally:
         close(session)
-    show_all([*session.warnings, *planned.plan.diagnostics])
-    return planned.plan, len(session.hosts) > 1, locks, others
+    show_all(planned.plan.diagnostics)
+    return planned.plan, locks, others
 
 
 def _strangers(session: Session, planned: Planned) -> list[Stranger]:

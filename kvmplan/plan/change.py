@@ -244,6 +244,7 @@ class Plan:
     stack_name: str
     stack_uid: str
     hosts: Mapping[str, HostFacts]
+    """Those that were read."""
     changes: tuple[Change, ...] = ()
     drift: tuple[Change, ...] = ()
     """The part of `changes` that undoes what was changed by hand: only the drifted fields."""
@@ -262,6 +263,13 @@ class Plan:
     errored: bool = False
     destroy: bool = False
     created: str = ""
+    hosts_left_out: tuple[str, ...] = ()
+    """Hosts of the stack that were not read: nothing is known of what is there."""
+
+    @property
+    def several_hosts(self) -> bool:
+        """Whether the stack has several, read or not: addresses carry their host then."""
+        return len(self.hosts) + len(self.hosts_left_out) > 1
 
     @property
     def steps(self) -> tuple[Step, ...]:

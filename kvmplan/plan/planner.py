@@ -204,6 +204,9 @@ class Planner:
             stack_name=self._desired.stack.name,
             stack_uid=self._desired.stack.uid,
             hosts={name: inventory.facts for name, inventory in sorted(self._inventories.items())},
+            hosts_left_out=tuple(
+                sorted(self._desired.stack.hosts.keys() - self._inventories.keys())
+            ),
             changes=tuple(changes[address] for address in sorted(changes)),
             drift=tuple(
                 _only_drift(changes[a])

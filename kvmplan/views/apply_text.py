@@ -106,7 +106,7 @@ class ApplyText:
     def _show(self, event: Event) -> None:
         match event:
             case ApplyStarted(plan):
-                self._layout = Layout(self._style, several_hosts=len(plan.hosts) > 1)
+                self._layout = Layout(self._style, several_hosts=plan.several_hosts)
                 self._secrets = scrubber(plan)
             case ChangeStarted(change):
                 self._started(change)

@@ -15,10 +15,9 @@ def drift_text(
     *,
     style: Style = PLAIN,
     describe: Describe = describe_field,
-    several_hosts: bool = False,
 ) -> str:
     """The drifted objects with their fields; the last line says how many there are."""
-    layout, secrets = Layout(style, describe, several_hosts), scrubber(plan)
+    layout, secrets = Layout(style, describe, plan.several_hosts), scrubber(plan)
     lines: list[str] = []
     if plan.drift:
         title = ("Drift on the host", len(plan.drift), "IMPACT", "what apply would do")
@@ -31,5 +30,6 @@ def drift_text(
         ]
     count = len(plan.drift)
     last = f"Drift: {count} object{'' if count == 1 else 's'} changed by hand."
-    lines.append(style.paint(last if count else "No drift.", Meaning.BOLD))
+    none = "No drift." if not plan.hosts_left_out else "No drift on the hosts that were read."
+    lines.append(style.paint(last if count else none, Meaning.BOLD))
     return "\n".join(lines) + "\n"

@@ -34,12 +34,15 @@ from kvmplan.plan.change import Action, Change, LeftOut, Plan, Step
 from kvmplan.plan.readiness import words
 from kvmplan.views.apply_text import apply_last_line, done_words, utc_now
 from kvmplan.views.diagnostics import diagnostic_json
-from kvmplan.views.plan_text import by_danger, last_line
+from kvmplan.views.plan_events import plan_events, resource_json
+from kvmplan.views.plan_text import last_line
 from kvmplan.views.redact import scrubber
 from kvmplan.views.style import emit
 
 MODULE = "kvmplan.ui"
 UI_VERSION = "1.0"
+PLAN = "plan"
+"""The operation that does nothing."""
 
 
 class EventStream:
@@ -74,19 +77,12 @@ class EventStream:
         self._write(level, said, "diagnostic", diagnostic=diagnostic_json(item), **more)
 
     def plan(self, plan: Plan) -> None:
-        """What is planned, the dangerous first, and how much it is."""
+        """All that the plan says, and how much is planned."""
         self._secrets = scrubber(plan)
-        for change in by_danger(plan.acting):
-            described = {
-                "resource": resource_json(change.address),
-                "action": change.action.value,
-                "impact": change.impact.value,
-                "reason": change.reason.value or None,
-            }
-            said = f"{change.address}: Plan to {change.action} ({change.impact})"
-            self._write("info", said, "planned_change", change=described)
+        for event in plan_events(plan):
+            self._write(event.level, event.message, event.kind, **event.payload)
         add, updated, destroy = plan.count()
-        counts = _counts(add, updated, destroy, 0, 0, "plan")
+        counts = _counts(add, updated, destroy, 0, 0, PLAN)
         self._write("info", last_line(plan), "change_summary", changes=counts)
 
     def __call__(self, event: Event) -> None:
@@ -97,7 +93,8 @@ class EventStream:
     def finish(self) -> None:
         """Write the last line, the summary, also where an apply ended early; nothing follows it."""
         with self._lock:
-            self._write(**(self._summary or self._early_summary()))
+            if self._operation != PLAN:
+                self._write(**(self._summary or self._early_summary()))
             self._is_over = True
 
     def _event(self, event: Event) -> None:
@@ -237,17 +234,6 @@ class EventStream:
         with self._lock:
             if not self._is_over:
                 emit(self._out, json.dumps(line) + "\n")
-
-
-def resource_json(address: Address) -> dict[str, str]:
-    """How the stream names a resource; ``addr`` always carries the host."""
-    return {
-        "addr": str(address),
-        "host": address.host,
-        "resource": address.short,
-        "resource_type": address.kind.value,
-        "resource_name": address.name,
-    }
 
 
 def _counts(

@@ -20,8 +20,13 @@ from kvmplan.views.redact import plain, scrubber, sensitive_map, sensitive_paths
 
 FORMAT_VERSION = "1.0"
 
-_UNSTABLE = ("created", "plan_id", "digest", "busy")
-"""What differs between two plans that do the same."""
+_UNSTABLE = ("created", "plan_id", "digest", "busy", "diagnostics")
+"""What differs between two plans that do the same.
+
+Diagnostics do: what is not read or not known depends on the machine that plans and on its rights,
+and a digest that was approved on one must hold on the machine that applies. All that a plan does,
+refuses or reports of objects is digested, and so is whether it has errors.
+"""
 
 _NAMESPACE = uuid.UUID("6c8a7f2e-3f0b-5d44-9f0e-5a1f7f0c2b90")
 
@@ -46,6 +51,7 @@ def plan_json(plan: Plan, git: GitState | None = None) -> dict[str, Any]:
         "stack": {"name": plan.stack_name, "uid": plan.stack_uid},
         "git": git and {"commit": git.commit, "branch": git.branch, "dirty": git.dirty},
         "hosts": _hosts(plan),
+        "hosts_left_out": list(plan.hosts_left_out),
         "resource_changes": [_change(item, secrets) for item in changes],
         "resource_drift": [_change(item, secrets, known.get(item.address, ())) for item in drift],
         "pending_restart": [

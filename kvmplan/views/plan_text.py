@@ -45,7 +45,7 @@ def plan_text(
         summary: one line for each change, without fields.
         width: columns to stay within.
     """
-    layout = Layout(style, describe, len(plan.hosts) > 1, width, min(60, width - 20))
+    layout = Layout(style, describe, plan.several_hosts, width, min(60, width - 20))
     secrets = scrubber(plan)
     blocks: list[list[str]] = [
         [_header(plan, git)],
@@ -60,9 +60,10 @@ def plan_text(
 def last_line(plan: Plan) -> str:
     """The last line of a text plan, byte for byte what scripts look for.
 
-    A plan with errors never claims that everything matches, nor does one that leaves things out.
+    A plan with errors never claims that everything matches, nor does one that leaves things out, or
+    has not read all hosts.
     """
-    if not (plan.acting or plan.errored or plan.left_out):
+    if not (plan.acting or plan.errored or plan.left_out or plan.hosts_left_out):
         return NO_CHANGES
     add, change, destroy = plan.count()
     return f"Plan: {add} to add, {change} to change, {destroy} to destroy."
@@ -84,7 +85,8 @@ def _header(plan: Plan, git: GitState | None) -> str:
     parts = [f"kvmplan {__version__}", f"stack {printable(plan.stack_name)}"]
     if git:
         parts.append(str(git))
-    parts.append(f"{plural(len(plan.hosts), 'host')} read")
+    read, all_ = len(plan.hosts), len(plan.hosts) + len(plan.hosts_left_out)
+    parts.append(f"{f'{read} of ' if plan.hosts_left_out else ''}{plural(all_, 'host')} read")
     return " · ".join(parts)
 
 
@@ -311,6 +313,10 @@ def _ending(plan: Plan, layout: Layout) -> list[str]:
     if plan.errored:
         errors = [item for item in plan.diagnostics if item.severity is Severity.ERROR]
         lines.append(f"This plan is incomplete: {count_line(errors) or 'errors above'}.")
+    if plan.hosts_left_out:
+        several = "" if len(plan.hosts_left_out) == 1 else "s"
+        named = f"host{several} {', '.join(plan.hosts_left_out)}"
+        lines += layout.wrap(f"This plan leaves out {named}: what is there is not known.", 0, 2)
     for impact in _NAMED_AT_THE_END:
         hit = [change for change in by_danger(plan.acting) if change.impact is impact]
         if hit:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,6 +176,18 @@ def test_drift_is_shown_reverted_or_kept(three: Stack) -> None:
     document = json.loads(three.run("drift", "--json").out)
     assert [row["name"] for row in document["resource_drift"]] == [f"{three.tag}-a"]
     assert "drifted" in three.run("status").out
+
+    own(three, "hold", f"domain.{three.tag}-b", "--reason", "demo")
+    orphan = three.domains.pop(f"{three.tag}-c")
+    events = three.run("plan", "--json").events
+    told: dict[str, Any] = {it["type"]: it.get("change") or it.get(it["type"]) for it in events}
+    assert told["resource_drift"]["resource"]["resource_name"] == f"{three.tag}-a"
+    assert told["resource_drift"]["fields"] == ["title"]
+    assert told["held"]["resource"]["resource_name"] == f"{three.tag}-b"
+    assert "demo" in told["held"]["notes"][0]
+    assert told["orphan"]["resource"]["resource_name"] == f"{three.tag}-c"
+    three.domains[f"{three.tag}-c"] = orphan
+    own(three, "release", f"domain.{three.tag}-b")
 
     three.domains[f"{three.tag}-b"]["title"] = "new"
     three.apply("--drift", "keep")

@@ -161,6 +161,41 @@ def test_a_closed_pipe_is_no_traceback(private_host: PrivateHost, tmp_path: Path
         assert "Exception ignored" not in said
 
 
+def test_an_apply_whose_reader_leaves_goes_on(private_host: PrivateHost, tmp_path: Path) -> None:
+    with stack(tmp_path, private_host) as made:
+        many(made, tmp_path, 20)
+        process = start(made, "apply", "--auto-approve", "--parallelism", "1")
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("ok "):
+            pass
+        process.stdout.close()
+        assert process.stderr is not None
+        said = process.stderr.read()
+        assert process.wait(timeout=60) == 0, said
+        process.stderr.close()
+        last = "Apply complete! Resources: 41 added, 0 changed, 0 destroyed."
+        assert f"whoever read stdout is gone; the apply went on and ended with: {last}" in said
+        made.in_sync()
+
+
+def test_nobody_approves_what_is_not_shown(private_host: PrivateHost, tmp_path: Path) -> None:
+    with stack(tmp_path, private_host) as made:
+        many(made, tmp_path, 2)
+        master, slave = pty.openpty()
+        process = start(made, "apply", stdin=slave)
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        os.write(master, b"yes\n")
+        said = process.stderr.read()
+        assert process.wait(timeout=60) == 1
+        for each in (master, slave):
+            os.close(each)
+        process.stderr.close()
+        assert "error[KVP910]: stdout cannot be written" in said
+        assert made.plan().code == 2
+
+
 def answer(made: Stack, word: str) -> tuple[int, str]:
     """Apply on a terminal, and type a word."""
     master, slave = pty.openpty()

@@ -6,6 +6,8 @@ import threading
 import time
 from typing import Any
 
+import pytest
+
 from kvmplan.address import Address
 from kvmplan.apply.applier import apply
 from kvmplan.apply.events import (
@@ -23,6 +25,7 @@ from kvmplan.apply.events import (
 )
 from kvmplan.apply.execution import SECONDS_A_LOOK_HOLDS
 from kvmplan.apply.port import ConnectionLost, HostError
+from kvmplan.diagnostics import ExitCode, Failure
 from kvmplan.kinds.verbs import Verb
 from kvmplan.plan.options import PlanOptions
 from tests.unit.fakehost import FakeHost, FakeLock, desired, planned, short
@@ -260,13 +263,16 @@ def test_hosts_work_side_by_side() -> None:
 
 
 def test_a_broken_receiver_ends_the_run_and_hangs_nowhere() -> None:
-    import pytest
-
     def receive(event: Event) -> None:
         if isinstance(event, StepFinished):
-            raise BrokenPipeError
+            raise ZeroDivisionError("of a secret")
 
     host = FakeHost()
     plan = planned(desired(LAB), host)
-    with pytest.raises(BrokenPipeError):
+    with pytest.raises(Failure) as ended:
         apply(plan, {"local": host}, {}, receive)
+    assert ended.value.exit_code == ExitCode.INCOMPLETE
+    (problem,) = ended.value.diagnostics
+    assert problem.code == "KVP901"
+    assert "ZeroDivisionError in " in problem.summary
+    assert "secret" not in problem.summary

@@ -19,6 +19,7 @@ from kvmplan.mapping.impact import Impact
 from kvmplan.mapping.types import SecretText
 from kvmplan.plan.change import (
     Action,
+    Busy,
     Change,
     FieldChange,
     Guarded,
@@ -289,6 +290,17 @@ def test_a_plan_with_errors_never_claims_that_all_matches() -> None:
     )
 
 
+def test_a_plan_without_all_hosts_never_claims_that_all_matches() -> None:
+    shown = text(replace(quiet_plan(), hosts_left_out=("kvm2", "kvm3")))
+    assert NO_CHANGES not in shown
+    assert " · 1 of 3 hosts read\n" in shown
+    assert "    local:domain.ghost\n" in shown, "several hosts: each address carries its own"
+    assert shown.endswith(
+        "This plan leaves out hosts kvm2, kvm3: what is there is not known.\n"
+        "Plan: 0 to add, 0 to change, 0 to destroy.\n"
+    )
+
+
 def test_colour_repeats_and_never_adds() -> None:
     import re
 
@@ -331,12 +343,20 @@ def test_actions_are_terraforms() -> None:
     assert replaced[0]["change"]["actions"] == ["delete", "create"]
 
 
-def test_digest_ignores_the_time_and_nothing_else() -> None:
-    first, later = plan_json(rich_plan()), plan_json(replace(rich_plan(), created="later"))
-    assert (first["digest"], first["plan_id"]) == (later["digest"], later["plan_id"])
-    other = plan_json(replace(rich_plan(), orphans=()))
-    assert other["digest"] != first["digest"]
-    assert other["plan_id"] != first["plan_id"]
+def test_digest_ignores_the_time_and_what_one_machine_cannot_read_and_nothing_else() -> None:
+    first = plan_json(rich_plan())
+    for same in (replace(rich_plan(), created="later"), replace(rich_plan(), diagnostics=())):
+        later = plan_json(same)
+        assert (first["digest"], first["plan_id"]) == (later["digest"], later["plan_id"])
+    for differs in (
+        replace(rich_plan(), orphans=()),
+        replace(rich_plan(), errored=True),
+        replace(rich_plan(), hosts_left_out=("kvm2",)),
+        replace(rich_plan(), refusals=()),
+    ):
+        other = plan_json(differs)
+        assert other["digest"] != first["digest"]
+        assert other["plan_id"] != first["plan_id"]
 
 
 def test_digest_does_not_depend_on_the_order_in_which_a_plan_was_made() -> None:
@@ -386,3 +406,36 @@ def test_secret_texts_are_hidden_wherever_they_are() -> None:
     for output in (shown, plan_json_text(plan)):
         assert "hush-hush" not in output
         assert "before-it" not in output
+
+
+def test_events_say_all_that_the_text_says(request: pytest.FixtureRequest) -> None:
+    out = io.StringIO()
+    clock = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    held = Change(at(Kind.DOMAIN, "kept"), Action.NOOP, Reason.HELD, notes=("held by ann: demo",))
+    busy = Busy(DB, ("block copy of vda",))
+    plan = replace(rich_plan(), changes=(*rich_plan().changes, held), busy=(busy,))
+    EventStream(out, "plan", lambda: clock).plan(plan)
+    check("plan-rich-events.jsonl", out.getvalue(), request)
+    events = [json.loads(line) for line in out.getvalue().splitlines()]
+    by_type: dict[str, list[str]] = {}
+    for event in events[:-1]:
+        about = event.get("change") or event[event["type"]]
+        by_type.setdefault(event["type"], []).append(about["resource"]["addr"])
+    assert sorted(by_type["resource_drift"]) == ["local:domain.db", "local:domain.web"]
+    assert by_type["held"] == ["local:domain.kept"]
+    assert by_type["orphan"] == ["local:domain.ghost"]
+    assert set(by_type) == {
+        "resource_drift",
+        "planned_change",
+        "refusal",
+        "pending_restart",
+        "busy",
+        "unowned",
+        "note",
+        "held",
+        "unlisted",
+        "released",
+        "orphan",
+    }
+    assert events[-1]["type"] == "change_summary"
+    assert CANARY not in out.getvalue()
