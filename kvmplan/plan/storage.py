@@ -46,16 +46,25 @@ class Storage:
         return getattr(resource.model, "type", None) or "dir" if resource is not None else None
 
     def capacity_of(self, volume: Address) -> int | None:
-        """A volume's capacity in bytes, as it shall be; None if that is not known."""
-        resource = self._resources.get(volume)
-        model = resource.model if resource is not None else None
-        if isinstance(model, Volume) and model.capacity is not None:
-            return model.capacity
-        live = self.number(volume, "capacity")
-        if live is not None or not isinstance(model, Volume):
-            return live
-        below = model.clone or (model.backing.volume if model.backing is not None else None)
-        return self.capacity_of(Address(volume.host, Kind.VOLUME, below)) if below else None
+        """A volume's capacity in bytes, as it shall be; None if that is not known.
+
+        One that says none gets that of what it is made from, however far below: in specs that are
+        checked in spite of errors that may lead back to it.
+        """
+        seen = set[Address]()
+        at: Address | None = volume
+        while at is not None and at not in seen:
+            seen.add(at)
+            resource = self._resources.get(at)
+            model = resource.model if resource is not None else None
+            if isinstance(model, Volume) and model.capacity is not None:
+                return model.capacity
+            live = self.number(at, "capacity")
+            if live is not None or not isinstance(model, Volume):
+                return live
+            below = model.clone or (model.backing.volume if model.backing is not None else None)
+            at = Address(volume.host, Kind.VOLUME, below) if below else None
+        return None
 
     def format_of(self, volume: Address) -> str | None:
         """A volume's format; None if that is not known."""

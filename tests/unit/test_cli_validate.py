@@ -278,6 +278,12 @@ BAD = {
         "3:20",
         "take it out",
     ),
+    "an overlay of itself": (
+        f"{STACK}volumes:\n  p/a: {{clone: p/b, capacity: 1GiB}}\n  p/b: {{backing: p/b}}\n",
+        "KVP114",
+        "4:18",
+        "name another one",
+    ),
     "two stacks": (f"{STACK}", "", "", ""),
     "no stack": ("networks: {lan: {}}\n", "KVP110", "", "kvmplan init"),
 }
