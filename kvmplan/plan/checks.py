@@ -16,6 +16,8 @@ from kvmplan.plan.change import Action
 from kvmplan.plan.collisions import Collisions
 from kvmplan.plan.intent import Intent
 from kvmplan.plan.references import wanted
+from kvmplan.plan.shared import Shared
+from kvmplan.plan.sources import Sources
 from kvmplan.plan.users import Users
 from kvmplan.spec.desired import Resource
 
@@ -108,13 +110,16 @@ class Conflicts:
     ) -> None:
         self._intents, self._actions, self._found = intents, actions, found
         self._new_mac = new_mac
+        self._resources = {address: intent.resource for address, intent in intents.items()}
 
     def check(self, host: str, inventory: Inventory, users: Users) -> None:
         """Report MACs, disks, bridges and subnets that collide."""
         domains, networks = self._of(Kind.DOMAIN, host), self._of(Kind.NETWORK, host)
         self._macs(domains, users)
         self._leases(domains)
-        self._disks(domains, users)
+        sources = Sources(host, self._resources, inventory)
+        volumes = self._of(Kind.VOLUME, host)
+        Shared(sources, users, self._intents.get, self._report).check(domains, volumes)
         Collisions(inventory, users, networks, self._report).check(domains)
 
     def _of(self, kind: Kind, host: str) -> list[Intent]:
@@ -174,44 +179,3 @@ class Conflicts:
                     )
                     at = ("interfaces", key, "ip")
                     self._report("KVP136", intent, at, summary, f"write `mac: {mac}` beside its ip")
-
-    def _disks(self, domains: list[Intent], users: Users) -> None:
-        seen: dict[str, str] = {}
-        for intent in domains:
-            for target, disk in (intent.tree.get("disks") or {}).items():
-                source = disk.get("volume") or disk.get("file") or disk.get("block")
-                if (
-                    not source
-                    or disk.get("shareable")
-                    or disk.get("readonly")
-                    or disk.get("device") == "cdrom"
-                ):
-                    continue
-                here = f"{intent.address.short} ({target})"
-                uses = (*users.volumes.get(source, ()), *users.paths.get(source, ()))
-                others = {
-                    u.domain
-                    for u in uses
-                    if u.domain != intent.address.name and u.top and not u.shared
-                }
-                others = {
-                    name for name in others if not self._leaves(intent.address.host, name, source)
-                }
-                other = seen.get(source) or next(
-                    (f"domain.{name}" for name in sorted(others)), None
-                )
-                if other is not None:
-                    summary = f"{here} uses {source}, which {other} uses already"
-                    remedy = "give each its own disk, or set `shareable: true` on both"
-                    self._report("KVP132", intent, ("disks", target), summary, remedy)
-                seen.setdefault(source, here)
-
-    def _leaves(self, host: str, domain: str, source: str) -> bool:
-        """Whether this plan's specs take the disk away from its present user."""
-        intent = self._intents.get(Address(host, Kind.DOMAIN, domain))
-        if intent is None or "disks" not in intent.tree:
-            return False
-        return all(
-            source not in (d.get("volume"), d.get("file"), d.get("block"))
-            for d in intent.tree["disks"].values()
-        )

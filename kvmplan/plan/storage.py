@@ -21,7 +21,7 @@ from kvmplan.mapping.model import declared
 from kvmplan.mapping.units import format_size
 from kvmplan.spec.desired import Resource
 
-CANNOT, CONTRADICTION, SHARED = "KVP116", "KVP115", "KVP132"
+CANNOT, CONTRADICTION = "KVP116", "KVP115"
 
 
 class Storage:
@@ -172,23 +172,6 @@ def _on_volumes(storage: Storage, resource: Resource, domain: Domain) -> Iterato
         if known is not None and disk.format != ("raw" if known in ("iso", "none") else known):
             summary = f"{disk.volume} is of format {known}, not {disk.format}"
             yield Contradiction(("disks", name, "format"), summary, "take the disk's format out")
-
-
-def check_shared(resources: Mapping[Address, Resource], found: Diagnostics) -> None:
-    """KVP132 for a disk that two domains of the specs write to."""
-    users: dict[tuple[str, str], str] = {}
-    for address, resource in sorted(resources.items()):
-        if not isinstance(resource.model, Domain):
-            continue
-        for name, disk in (resource.model.disks or {}).items():
-            source = disk.volume or disk.file or disk.block
-            if source is None or disk.shareable or disk.readonly or disk.device == "cdrom":
-                continue
-            first = users.setdefault((address.host, source), address.short)
-            if first != address.short:
-                summary = f"{address.short} ({name}) uses {source}, which {first} uses already"
-                remedy = "give each its own disk, or set `shareable: true` on both"
-                found.error(SHARED, summary, place_of(resource, ("disks", name)), remedy, address)
 
 
 def place_of(resource: Resource, path: tuple[str, ...]) -> Place | None:
