@@ -6,7 +6,7 @@ Errors for what the plan creates, changes or starts; warnings for what it leaves
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from difflib import get_close_matches
 
 from kvmplan.address import Address, Kind
@@ -15,6 +15,7 @@ from kvmplan.inventory import EMPTY, Inventory
 from kvmplan.plan.change import Action
 from kvmplan.plan.collisions import Collisions
 from kvmplan.plan.intent import Intent
+from kvmplan.plan.leases import has_lease
 from kvmplan.plan.references import wanted
 from kvmplan.plan.shared import Shared
 from kvmplan.plan.sources import Sources
@@ -105,11 +106,9 @@ class Conflicts:
         self,
         intents: Mapping[Address, Intent],
         actions: Mapping[Address, Action],
-        new_mac: Callable[[Address, str], str],
         found: Diagnostics,
     ) -> None:
         self._intents, self._actions, self._found = intents, actions, found
-        self._new_mac = new_mac
         self._resources = {address: intent.resource for address, intent in intents.items()}
 
     def check(self, host: str, inventory: Inventory, users: Users) -> None:
@@ -166,16 +165,18 @@ class Conflicts:
                 seen.setdefault(mac, here)
 
     def _leases(self, domains: list[Intent]) -> None:
-        """A lease is for the MAC that the spec leads to; an interface may have kept another."""
+        """An interface keeps its MAC, and its network may have another lease for that."""
         for intent in domains:
             nics = getattr(intent.resource.model, "interfaces", None) or {}
             for key, nic in nics.items():
                 if nic.ip is None or nic.mac is not None:
                     continue
                 mac = intent.tree["interfaces"][key]["mac"]
-                if mac != self._new_mac(intent.address, key):
-                    summary = (
-                        f"{intent.address.short}: '{key}' keeps the MAC {mac}, which has no lease"
-                    )
-                    at = ("interfaces", key, "ip")
-                    self._report("KVP136", intent, at, summary, f"write `mac: {mac}` beside its ip")
+                network = self._resources.get(
+                    Address(intent.address.host, Kind.NETWORK, nic.network)
+                )
+                if network is not None and not has_lease(network.model, mac, nic.ip):
+                    here = f"{intent.address.short}: '{key}'"
+                    summary = f"{here} keeps the MAC {mac}, which has another lease"
+                    remedy = f"take that lease out of network.{nic.network}, or ask for its address"
+                    self._report("KVP136", intent, ("interfaces", key, "ip"), summary, remedy)
