@@ -179,7 +179,7 @@ class Resolver:
         after = depends_on(address, child(node, "depends_on"), self._known_hosts, self._report)
         if value is None or is_partial or not is_named:
             return
-        for clash in contradictions(value):
+        for clash in contradictions(value, address.name):
             summary = f"{at(subject, clash.path)}: {clash.summary}"
             place = nearest(places, clash.path)
             self._report.error(codes.CONTRADICTION, summary, place, clash.remedy, address)
