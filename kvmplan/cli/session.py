@@ -315,6 +315,7 @@ def make_plan(session: Session, options: PlanOptions, *, brief: bool = False) ->
             session.desired, inventories, templates, options, complete, created, known
         )
         planned = planner.plan()
+    session.desired = planned.births.desired
     _tell_hidden(session, planned)
     planned = replace(planned, plan=_with_warnings(session, planned.plan))
     if memory is not None:

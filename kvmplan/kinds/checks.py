@@ -17,6 +17,7 @@ from kvmplan.kinds.network import Dhcp, Network
 from kvmplan.kinds.pool import Pool
 from kvmplan.kinds.storage import pool_contradictions, volume_contradictions
 from kvmplan.kinds.volume import Volume
+from kvmplan.mapping.document import local_name, parse_written, space_of
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.types import SecretText
 from kvmplan.mapping.units import format_size
@@ -30,8 +31,8 @@ UNADDRESSED = ("bridge", "private", "vepa", "passthrough", "hostdev")
 Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def contradictions(model: Mapped) -> Iterator[Contradiction]:
-    """Everything in a resource that contradicts itself, in the order of its fields."""
+def contradictions(model: Mapped, name: str) -> Iterator[Contradiction]:
+    """Everything in a resource of a name that contradicts itself, in the order of its fields."""
     if isinstance(model, Domain):
         yield from _vcpus(model.vcpus)
         yield from _memory(model.memory)
@@ -44,6 +45,7 @@ def contradictions(model: Mapped) -> Iterator[Contradiction]:
         yield from _disks(model)
         yield from _console(model)
         yield from _filesystems(model)
+        yield from _fragment(model, name)
     elif isinstance(model, Network):
         yield from _forward(model)
         yield from _subnets(model)
@@ -52,6 +54,22 @@ def contradictions(model: Mapped) -> Iterator[Contradiction]:
         yield from pool_contradictions(model)
     elif isinstance(model, Volume):
         yield from volume_contradictions(model)
+
+
+def _fragment(domain: Domain, name: str) -> Iterator[Contradiction]:
+    """A fragment that says another name or uuid would make another domain, which nobody owns."""
+    root = parse_written(domain.xml) if domain.xml is not None else None
+    if root is None:
+        return
+    if local_name(root) != "domain" or space_of(root) is not None:
+        summary = f"its root is <{local_name(root)}>, and is merged over a <domain>"
+        yield Contradiction(("xml",), summary, "write <domain>…</domain> around it")
+    for tag, own in (("name", name), ("uuid", domain.uuid)):
+        for node in root.findall(tag):
+            if node.text and node.text != own:
+                summary = f"its {tag} {node.text.strip()} is not the domain's"
+                remedy = "take it out" if tag == "name" else "write it as the field `uuid`"
+                yield Contradiction(("xml",), summary, remedy)
 
 
 def _vcpus(vcpus: Vcpus | None) -> Iterator[Contradiction]:

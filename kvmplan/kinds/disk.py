@@ -204,7 +204,8 @@ class Disk(Mapped):
     ] = None
     """A network disk: ``PROTOCOL:NAME``, such as ``nbd:export``; its hosts by `xml:`."""
     size: Annotated[Size | None, Field(gt=0), Policy()] = None
-    """The short way: makes the volume ``POOL/DOMAIN-TARGET.FORMAT`` of this capacity."""
+    """The short way: makes the volume ``POOL/DOMAIN-TARGET.FORMAT`` of this capacity, which keeps
+    its name when the domain gets another one."""
     pool: Annotated[Name | None, Policy()] = None
     """The pool that the short way makes its volume in."""
     backing: Annotated[Backing | None, Policy()] = None

@@ -6,7 +6,7 @@ Errors for what the plan creates, changes or starts; warnings for what it leaves
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from difflib import get_close_matches
 
 from kvmplan.address import Address, Kind
@@ -14,9 +14,11 @@ from kvmplan.diagnostics import Diagnostics, Place, Severity
 from kvmplan.inventory import EMPTY, Inventory
 from kvmplan.plan.change import Action
 from kvmplan.plan.collisions import Collisions
-from kvmplan.plan.handover import leaves, written
 from kvmplan.plan.intent import Intent
+from kvmplan.plan.leases import has_lease
 from kvmplan.plan.references import wanted
+from kvmplan.plan.shared import Shared
+from kvmplan.plan.sources import Sources
 from kvmplan.plan.users import Users
 from kvmplan.spec.desired import Resource
 
@@ -104,18 +106,19 @@ class Conflicts:
         self,
         intents: Mapping[Address, Intent],
         actions: Mapping[Address, Action],
-        new_mac: Callable[[Address, str], str],
         found: Diagnostics,
     ) -> None:
         self._intents, self._actions, self._found = intents, actions, found
-        self._new_mac = new_mac
+        self._resources = {address: intent.resource for address, intent in intents.items()}
 
     def check(self, host: str, inventory: Inventory, users: Users) -> None:
         """Report MACs, disks, bridges and subnets that collide."""
         domains, networks = self._of(Kind.DOMAIN, host), self._of(Kind.NETWORK, host)
         self._macs(domains, users)
         self._leases(domains)
-        self._disks(domains, users)
+        sources = Sources(host, self._resources, inventory)
+        volumes = self._of(Kind.VOLUME, host)
+        Shared(sources, users, self._intents.get, self._report).check(domains, volumes)
         Collisions(inventory, users, networks, self._report).check(domains)
 
     def _of(self, kind: Kind, host: str) -> list[Intent]:
@@ -162,46 +165,18 @@ class Conflicts:
                 seen.setdefault(mac, here)
 
     def _leases(self, domains: list[Intent]) -> None:
-        """A lease is for the MAC that the spec leads to; an interface may have kept another."""
+        """An interface keeps its MAC, and its network may have another lease for that."""
         for intent in domains:
             nics = getattr(intent.resource.model, "interfaces", None) or {}
             for key, nic in nics.items():
                 if nic.ip is None or nic.mac is not None:
                     continue
                 mac = intent.tree["interfaces"][key]["mac"]
-                if mac != self._new_mac(intent.address, key):
-                    summary = (
-                        f"{intent.address.short}: '{key}' keeps the MAC {mac}, which has no lease"
-                    )
-                    at = ("interfaces", key, "ip")
-                    self._report("KVP136", intent, at, summary, f"write `mac: {mac}` beside its ip")
-
-    def _disks(self, domains: list[Intent], users: Users) -> None:
-        seen: dict[str, str] = {}
-        for intent in domains:
-            for target, disk in (intent.tree.get("disks") or {}).items():
-                source = written(disk)
-                if source is None:
-                    continue
-                here = f"{intent.address.short} ({target})"
-                uses = (*users.volumes.get(source, ()), *users.paths.get(source, ()))
-                others = {
-                    u.domain
-                    for u in uses
-                    if u.domain != intent.address.name and u.top and not u.shared
-                }
-                others = {
-                    name for name in others if not self._leaves(intent.address.host, name, source)
-                }
-                other = seen.get(source) or next(
-                    (f"domain.{name}" for name in sorted(others)), None
+                network = self._resources.get(
+                    Address(intent.address.host, Kind.NETWORK, nic.network)
                 )
-                if other is not None:
-                    summary = f"{here} uses {source}, which {other} uses already"
-                    remedy = "give each its own disk, or set `shareable: true` on both"
-                    self._report("KVP132", intent, ("disks", target), summary, remedy)
-                seen.setdefault(source, here)
-
-    def _leaves(self, host: str, domain: str, source: str) -> bool:
-        """Whether this plan's specs take the disk away from its present user."""
-        return leaves(self._intents.get(Address(host, Kind.DOMAIN, domain)), source)
+                if network is not None and not has_lease(network.model, mac, nic.ip):
+                    here = f"{intent.address.short}: '{key}'"
+                    summary = f"{here} keeps the MAC {mac}, which has another lease"
+                    remedy = f"take that lease out of network.{nic.network}, or ask for its address"
+                    self._report("KVP136", intent, ("interfaces", key, "ip"), summary, remedy)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kvmplan.diagnostics import Diagnostics
 from kvmplan.plan.circles import report_circles
-from kvmplan.plan.storage import Storage, check_shared, check_storage
+from kvmplan.plan.shared import check_shared
+from kvmplan.plan.storage import Storage, check_storage
 from kvmplan.spec.desired import Desired
 
 

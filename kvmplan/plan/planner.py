@@ -28,6 +28,8 @@ from kvmplan.plan.handover import Handovers, separated
 from kvmplan.plan.insync import InSync, is_plain
 from kvmplan.plan.intent import Intent
 from kvmplan.plan.judge import Judge
+from kvmplan.plan.keeping import keep_volumes, refuse_swaps
+from kvmplan.plan.leases import follow_macs
 from kvmplan.plan.making import Changes
 from kvmplan.plan.moves import follow, report_both
 from kvmplan.plan.options import PlanOptions
@@ -53,7 +55,8 @@ class Planned:
 
     Attributes:
         intents: every wanted resource beside its live object.
-        births: makes documents of new objects.
+        births: makes documents of new objects; its `desired` is the specs with what they leave to
+            the host.
         inventories: what the plan was made from.
         options: what the user asked of it.
     """
@@ -78,11 +81,14 @@ class Planner:
         created: str = "",
         in_sync: InSync | None = None,
     ) -> None:
-        self._desired, self._read = desired, dict(inventories)
+        self._read = dict(inventories)
         self._moved = {} if options.destroy else desired.moved
         self._inventories = {name: follow(it, self._moved) for name, it in self._read.items()}
         self._skeleton, self._options, self._complete = skeleton, options, complete
         self._created = created
+        desired = keep_volumes(desired, self._inventories, skeleton)
+        desired = follow_macs(Births(skeleton, desired, self._inventories))
+        self._desired = desired
         self._births = Births(skeleton, desired, self._inventories)
         self._found = Diagnostics()
         self._judge = Judge(
@@ -140,7 +146,7 @@ class Planner:
         left_out = {a for a in self._desired.resources if not self._judge.is_chosen(a)}
         check_references(self._desired.resources, self._inventories, actions, left_out, self._found)
         self._check_storage(acting)
-        conflicts = Conflicts(self._judge.intents, actions, self._desired.new_mac, self._found)
+        conflicts = Conflicts(self._judge.intents, actions, self._found)
         for host in users:
             conflicts.check(host, self._inventories[host], users[host])
             here = [draft for draft in acting if draft.address.host == host]
@@ -162,6 +168,9 @@ class Planner:
                 resized.add(draft.address)
         storage = Storage(self._desired.resources, self._inventories)
         check_storage(storage, resources, made, resized, self._found)
+        changed = {draft.address for draft in acting if draft.action is Action.UPDATE}
+        volumes = {draft.address for draft in acting if draft.action is Action.CREATE} - changed
+        refuse_swaps(self._desired, self._inventories, volumes, changed, self._found)
 
     def _ties(self, draft: Verdict, takes: frozenset[Node]) -> Ties:
         """What a changing object needs by its spec, and what it holds on to now.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvmplan.address import Address, Kind
 from kvmplan.inventory import Claim, Inventory, State
-from kvmplan.kinds.cloud_init import SEED_SUFFIX, TARGET
+from kvmplan.kinds.cloud_init import TARGET
 from kvmplan.kinds.domain import Domain
 from kvmplan.mapping.document import parse_to_read
 from kvmplan.plan.origin import sealed
@@ -118,9 +118,12 @@ def reseeded(
         desired: says whose it is.
         inventory: knows whether that guest runs, with the seed plugged in: its next boot reads it.
     """
-    domain = Address(volume.host, Kind.DOMAIN, volume.leaf.removesuffix(SEED_SUFFIX))
-    resource, claim = desired.resources.get(domain), born(domain)
-    if resource is None or claim is None or not ejects(resource) or seed_of(resource) != volume:
+    made = desired.resources.get(volume)
+    domain = made.maker if made is not None else None
+    resource, claim = (desired.resources.get(domain), born(domain)) if domain else (None, None)
+    if domain is None or resource is None or claim is None or not ejects(resource):
+        return None
+    if seed_of(resource) != volume:
         return None
     record = inventory.record(domain)
     rest = {name: value for name, value in claim.born.items() if name not in (EJECTED, RESEEDED)}

@@ -46,16 +46,25 @@ class Storage:
         return getattr(resource.model, "type", None) or "dir" if resource is not None else None
 
     def capacity_of(self, volume: Address) -> int | None:
-        """A volume's capacity in bytes, as it shall be; None if that is not known."""
-        resource = self._resources.get(volume)
-        model = resource.model if resource is not None else None
-        if isinstance(model, Volume) and model.capacity is not None:
-            return model.capacity
-        live = self.number(volume, "capacity")
-        if live is not None or not isinstance(model, Volume):
-            return live
-        below = model.clone or (model.backing.volume if model.backing is not None else None)
-        return self.capacity_of(Address(volume.host, Kind.VOLUME, below)) if below else None
+        """A volume's capacity in bytes, as it shall be; None if that is not known.
+
+        One that says none gets that of what it is made from, however far below: in specs that are
+        checked in spite of errors that may lead back to it.
+        """
+        seen = set[Address]()
+        at: Address | None = volume
+        while at is not None and at not in seen:
+            seen.add(at)
+            resource = self._resources.get(at)
+            model = resource.model if resource is not None else None
+            if isinstance(model, Volume) and model.capacity is not None:
+                return model.capacity
+            live = self.number(at, "capacity")
+            if live is not None or not isinstance(model, Volume):
+                return live
+            below = model.clone or (model.backing.volume if model.backing is not None else None)
+            at = Address(volume.host, Kind.VOLUME, below) if below else None
+        return None
 
     def format_of(self, volume: Address) -> str | None:
         """A volume's format; None if that is not known."""
@@ -163,23 +172,6 @@ def _on_volumes(storage: Storage, resource: Resource, domain: Domain) -> Iterato
         if known is not None and disk.format != ("raw" if known in ("iso", "none") else known):
             summary = f"{disk.volume} is of format {known}, not {disk.format}"
             yield Contradiction(("disks", name, "format"), summary, "take the disk's format out")
-
-
-def check_shared(resources: Mapping[Address, Resource], found: Diagnostics) -> None:
-    """KVP132 for a disk that two domains of the specs write to."""
-    users: dict[tuple[str, str], str] = {}
-    for address, resource in sorted(resources.items()):
-        if not isinstance(resource.model, Domain):
-            continue
-        for name, disk in (resource.model.disks or {}).items():
-            source = disk.volume or disk.file or disk.block
-            if source is None or disk.shareable or disk.readonly or disk.device == "cdrom":
-                continue
-            first = users.setdefault((address.host, source), address.short)
-            if first != address.short:
-                summary = f"{address.short} ({name}) uses {source}, which {first} uses already"
-                remedy = "give each its own disk, or set `shareable: true` on both"
-                found.error(SHARED, summary, place_of(resource, ("disks", name)), remedy, address)
 
 
 def place_of(resource: Resource, path: tuple[str, ...]) -> Place | None:

@@ -16,6 +16,7 @@ from kvmplan.address import Address, Kind
 from kvmplan.inventory import Inventory, Record
 from kvmplan.mapping.document import parse_to_read
 from kvmplan.plan.chains import chains
+from kvmplan.plan.sources import network_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Users:
 
     Attributes:
         volumes: ``POOL/NAME`` -> disks on it, backing chains included.
-        paths: path -> disks on it.
+        paths: path -> disks on it; what a network serves is here by `network_source`.
         networks: network -> names of domains with NICs on it.
         running_networks: the same, of running domains only.
         bridges: bridge -> names of running domains with NICs on it, past any network.
@@ -204,7 +205,7 @@ def _disk(disk: Element, domain: str, running: bool, saved: bool = False) -> Ite
         source = layer.find("source")
         if source is not None:
             volume = _volume_in(source)
-            path = source.get("file") or source.get("dev")
+            path = source.get("file") or source.get("dev") or network_source(source)
             if path or volume:
                 yield path, volume, DiskUse(domain, name, running, top, shared, saved=saved)
         layer, top = layer.find("backingStore"), False

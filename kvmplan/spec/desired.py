@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kvmplan.address import Address
+from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Place
 from kvmplan.kinds.macs import Macs, new_mac
 
@@ -79,6 +79,8 @@ class Resource:
         defaults: paths of fields that ``!default`` gives back to what a fresh object would have.
         place: where its key is written.
         places: path -> place of a field's value; of a mapping's or list's key.
+        stands_for: of a volume that a domain's field makes, and that has its name from there: the
+            domain's name, and the path of the field that names it then.
     """
 
     address: Address
@@ -89,6 +91,14 @@ class Resource:
     lifecycle: Lifecycle
     depends_on: tuple[Reference, ...]
     references: tuple[Reference, ...]
+    stands_for: tuple[str, ...] = ()
+
+    @property
+    def maker(self) -> Address | None:
+        """The domain whose field makes this volume; None of what is declared by itself."""
+        if not self.stands_for:
+            return None
+        return Address(self.address.host, Kind.DOMAIN, self.stands_for[0])
 
 
 @dataclass(frozen=True, slots=True)

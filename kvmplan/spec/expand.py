@@ -10,7 +10,17 @@ from kvmplan.diagnostics import Diagnostics, Place
 from kvmplan.spec import codes
 from kvmplan.spec.expressions import as_text
 from kvmplan.spec.names import Names, Scope
-from kvmplan.spec.node import EXPRESSION_START, Entry, Mark, Node, child, entries, plain, without
+from kvmplan.spec.node import (
+    EXPRESSION_START,
+    Entry,
+    Mark,
+    Node,
+    child,
+    entries,
+    is_tagged,
+    plain,
+    without,
+)
 from kvmplan.spec.render import Renderer, Unrendered
 from kvmplan.spec.suggest import did_you_mean
 from kvmplan.spec.validate import words
@@ -90,7 +100,10 @@ class Expander:
         rendered = self._renderer.render(node, self.base)
         value = plain(rendered)
         if isinstance(value, dict):
-            return [Names("each", {"key": name, "value": item}) for name, item in value.items()]
+            return [
+                Names("each", {"key": name, "value": item}, tagged=is_tagged(item))
+                for name, item in value.items()
+            ]
         if not isinstance(value, list):
             remedy = "write a list, a map, or an expression that gives one"
             raise self._fail(f"for_each of {subject} is {words(value)}", node.mark, remedy)

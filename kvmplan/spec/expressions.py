@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from kvmplan.spec.names import Names, Problem, Scope
-from kvmplan.spec.node import EXPRESSION_START, Node
+from kvmplan.spec.names import TAGGED, Names, Problem, Scope
+from kvmplan.spec.node import EXPRESSION_START, Node, is_tagged
 
 DOTTED = re.compile(r"\{\{\s*((?:var|each|host)(?:\.[A-Za-z_]\w*)*)\s*\}\}")
 EACH_KEY = re.compile(r"\beach\s*(\.\s*key\b|\[\s*['\"]key['\"]\s*\])")
@@ -54,6 +54,13 @@ class Expression:
             where = (self.offset, self.length)
             raise ExpressionError(error.summary, error.remedy, *where) from error
 
+    def text(self, scope: Scope) -> str:
+        """Evaluate to a part of a text. Raises as `value` does."""
+        value = self.value(scope)
+        if is_tagged(value):
+            raise ExpressionError(TAGGED, None, self.offset, self.length)
+        return as_text(value)
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -78,7 +85,7 @@ class Text:
         written: list[str] = []
         length = 0
         for part in self.parts:
-            text = part if isinstance(part, str) else as_text(part.value(scope))
+            text = part if isinstance(part, str) else part.text(scope)
             length += len(text)
             if length > MAX_TEXT:
                 raise ExpressionError(f"the text is longer than {MAX_TEXT} characters", None, 0, 1)

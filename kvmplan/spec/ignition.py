@@ -89,6 +89,7 @@ def _volume(
         "ignition",
         f"{pool}/{resource.address.name}{SUFFIX}",
         {FILE: _text(wanted.config)},
+        ("ignition", "volume"),
         secret=has_secret(wanted.config),
         on_change=wanted.on_change,
         resources=resources,

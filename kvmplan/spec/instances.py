@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from kvmplan.address import Address, Kind
 from kvmplan.kinds.domain import Domain
 from kvmplan.spec.desired import Resource
-from kvmplan.spec.shortdisks import ORIGINS, stands_for
+from kvmplan.spec.shortdisks import ORIGINS
 
 
 def image_disks(
@@ -20,10 +20,11 @@ def image_disks(
     """
     found = []
     for target, disk in (domain.disks or {}).items():
-        if disk.volume is None or not stands_for(address.name, target, disk.volume):
+        if disk.volume is None:
             continue
-        volume = Address(address.host, Kind.VOLUME, disk.volume)
-        model = resources[volume].model if volume in resources else None
-        if any(getattr(model, name, None) is not None for name in ORIGINS):
-            found.append(volume)
+        volume = resources.get(Address(address.host, Kind.VOLUME, disk.volume))
+        if volume is None or volume.stands_for != (address.name, "disks", target, "volume"):
+            continue
+        if any(getattr(volume.model, name, None) is not None for name in ORIGINS):
+            found.append(volume.address)
     return tuple(found)

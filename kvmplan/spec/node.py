@@ -92,6 +92,15 @@ def plain(node: Node) -> Any:
     return value
 
 
+def is_tagged(value: Any) -> bool:
+    """Whether there is such an opaque node in a plain value."""
+    if isinstance(value, Node):
+        return True
+    if isinstance(value, dict):
+        return any(is_tagged(item) for item in value.values())
+    return isinstance(value, list) and any(is_tagged(item) for item in value)
+
+
 def lift(value: Any, mark: Mark, *, dynamic: bool = True) -> Node:
     """Plain values as nodes that are all written at one place."""
     if isinstance(value, Node):

@@ -14,7 +14,7 @@ from kvmplan.diagnostics import Diagnostics
 from kvmplan.spec import codes
 from kvmplan.spec.desired import Output
 from kvmplan.spec.names import Names, Scope
-from kvmplan.spec.node import SECRET, Entry, Node, child, entries, plain
+from kvmplan.spec.node import DEFAULT, SECRET, Entry, Node, child, entries, plain
 from kvmplan.spec.render import Renderer, Unrendered
 from kvmplan.spec.secrets import Secrets
 from kvmplan.spec.suggest import did_you_mean
@@ -66,6 +66,9 @@ def _check(name: str, node: Node, renderer: Renderer, report: Diagnostics) -> No
         if below.tag == SECRET:
             summary = f"output '{name}' is no secret field: its value would be shown"
             report.error(codes.SECRET, summary, below.place, "take it out")
+        elif below.tag == DEFAULT:
+            summary = f"output '{name}': !default is for fields of resources"
+            report.error(codes.VALUE, summary, below.place, "write a value")
         elif below.dynamic and isinstance(below.value, str):
             try:
                 renderer.compiled(below.value, below.mark)

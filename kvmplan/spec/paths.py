@@ -38,18 +38,20 @@ def write_path_references(resources: dict[Address, Resource]) -> None:
             resources[address] = replace(resource, references=references)
 
 
+def path_of(volume: Address, resources: Mapping[Address, Resource]) -> str | None:
+    """Where a volume will be; None if the specs do not say where its pool is."""
+    pool = resources.get(Address(volume.host, Kind.POOL, volume.pool))
+    if pool is None or not isinstance(pool.model, Pool) or pool.model.path is None:
+        return None
+    return f"{normpath(pool.model.path)}/{volume.leaf}"
+
+
 def _volumes(resources: Mapping[Address, Resource]) -> dict[tuple[str, str], Address]:
     """Host and path -> the volume that will be there, in pools that say where they are."""
-    pools = {
-        (address.host, address.name): normpath(resource.model.path)
-        for address, resource in resources.items()
-        if isinstance(resource.model, Pool) and resource.model.path is not None
-    }
     return {
-        (address.host, f"{directory}/{address.leaf}"): address
+        (address.host, path): address
         for address in resources
-        if address.kind is Kind.VOLUME
-        and (directory := pools.get((address.host, address.pool))) is not None
+        if address.kind is Kind.VOLUME and (path := path_of(address, resources)) is not None
     }
 
 

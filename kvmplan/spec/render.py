@@ -16,6 +16,7 @@ from kvmplan.spec.loader import LONG_TEXTS
 from kvmplan.spec.names import BrokenName, Problem, Scope
 from kvmplan.spec.node import (
     BROKEN,
+    DEFAULT,
     EXPRESSION_START,
     RAW,
     SECRET,
@@ -25,7 +26,6 @@ from kvmplan.spec.node import (
     child,
     entries,
     lift,
-    plain,
 )
 from kvmplan.spec.secrets import Secrets
 
@@ -209,14 +209,27 @@ class Renderer:
         if values is not None and not isinstance(values.value, dict):
             self._fail(codes.VALUE, "vars takes a mapping", values.mark)
         for name, entry in entries(values).items() if values is not None else ():
-            if entry.node.tag == SECRET:
-                value = self._secrets.value(entry.node)
-                self._failed = self._failed or value is None
-                names[name] = value.reveal() if value is not None else ""
-                secret = True
-            else:
-                names[name] = plain(entry.node)
+            names[name], holds = self._revealed(entry.node)
+            secret = secret or holds
         return names, secret
+
+    def _revealed(self, node: Node) -> tuple[Any, bool]:
+        """What a template's variable is, secrets in clear, and whether there are any in it."""
+        value = node.value
+        if node.tag == SECRET:
+            found = self._secrets.value(node)
+            self._failed = self._failed or found is None
+            return found.reveal() if found is not None else "", True
+        if node.tag == DEFAULT:
+            self._fail(codes.VALUE, "!default is for fields; a variable needs a value", node.mark)
+            return None, False
+        if isinstance(value, dict):
+            made = {name: self._revealed(entry.node) for name, entry in value.items()}
+            return {name: one for name, (one, _) in made.items()}, any(s for _, s in made.values())
+        if isinstance(value, list):
+            items = [self._revealed(item) for item in value]
+            return [one for one, _ in items], any(secret for _, secret in items)
+        return value, False
 
 
 def _inside(text: str, mark: Mark, error: ExpressionError) -> Place:

@@ -132,14 +132,16 @@ class Resolver:
                 node, address, partial(self._default_format, address.host), self._report
             )
             for volume in volumes:
-                self._short_volume(Address(address.host, Kind.VOLUME, volume.name), volume.entry)
+                at = Address(address.host, Kind.VOLUME, volume.name)
+                field = (address.name, "disks", volume.target, "volume")
+                self._short_volume(at, volume.entry, field)
         else:
             node = self._normaliser.resource(node, model, subject, OWN_META)
         named = wrong is None
         self._resource(address, entry, node, subject, is_partial=is_partial, is_named=named)
         return True
 
-    def _short_volume(self, address: Address, entry: Entry) -> None:
+    def _short_volume(self, address: Address, entry: Entry, stands_for: tuple[str, ...]) -> None:
         """Add the volume that a disk stands for, in the disk's place."""
         subject = str(address) if self._several_hosts else address.short
         wrong = _name_problem(Kind.VOLUME, address.name)
@@ -148,7 +150,7 @@ class Resolver:
             return
         model = self._models[Kind.VOLUME]
         node = self._normaliser.resource(entry.node, model, subject, OWN_META)
-        self._resource(address, entry, node, subject)
+        self._resource(address, entry, node, subject, stands_for=stands_for)
 
     def _resource(
         self,
@@ -159,6 +161,7 @@ class Resolver:
         *,
         is_partial: bool = False,
         is_named: bool = True,
+        stands_for: tuple[str, ...] = (),
     ) -> None:
         """Validate a resource, and add it if it is whole and nothing is wrong with it."""
         model = self._models[address.kind]
@@ -176,16 +179,17 @@ class Resolver:
         after = depends_on(address, child(node, "depends_on"), self._known_hosts, self._report)
         if value is None or is_partial or not is_named:
             return
-        for clash in contradictions(value):
+        for clash in contradictions(value, address.name):
             summary = f"{at(subject, clash.path)}: {clash.summary}"
             place = nearest(places, clash.path)
             self._report.error(codes.CONTRADICTION, summary, place, clash.remedy, address)
         found = references(address, model, extracted.raw, entry, places, self._report)
         defaults = frozenset(extracted.defaults)
         place = entry.place
-        self._add(
-            Resource(address, value, defaults, place, places, lifecycle, after, found), subject
+        made = Resource(
+            address, value, defaults, place, places, lifecycle, after, found, stands_for
         )
+        self._add(made, subject)
 
     def _default_format(self, host: str, pool: str) -> str:
         """What volumes of a pool are born as; of one that no spec declares, as in a directory."""

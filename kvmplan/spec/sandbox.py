@@ -20,8 +20,17 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 
 from kvmplan.spec.budget import CALL, MAX_BITS, VIEWS, begin, charge, spend, weight
 from kvmplan.spec.metered import OWN, REWRITTEN, Filter, finalize, metered, paying
-from kvmplan.spec.names import LIVE_ROOTS, ROOTS, BrokenName, Names, Problem, Scope
-from kvmplan.spec.node import Node
+from kvmplan.spec.names import (
+    LIVE_ROOTS,
+    ROOTS,
+    TAGGED,
+    BrokenName,
+    Names,
+    Opaque,
+    Problem,
+    Scope,
+    opaque,
+)
 from kvmplan.spec.suggest import did_you_mean
 
 MAX_LENGTH = 1_048_576
@@ -191,7 +200,7 @@ def evaluator(source: str) -> Callable[[Scope], Any]:
     except Exception as error:  # syntax errors, and Python's own limits on deep nesting
         message = error.message if isinstance(error, TemplateSyntaxError) else error
         raise Problem(f"not an expression: {message}") from error
-    return lambda scope: evaluate(lambda: _data(run(**scope)))
+    return lambda scope: evaluate(lambda: _data(run(**opaque(scope))))
 
 
 def evaluate(run: Callable[[], Any]) -> Any:
@@ -238,8 +247,8 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, Undefined):
         return str(value)
-    if isinstance(value, Node):
-        raise Problem("!secret and !default cannot pass through an expression")
+    if isinstance(value, Opaque):
+        raise Problem(TAGGED)
     if isinstance(value, Names) and value.broken:
         raise BrokenName(value.label)
     if isinstance(value, Names) and value.absent:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
 
@@ -29,11 +29,13 @@ from kvmplan.spec.seedvolume import (
     is_unread,
     refuse,
     revealed,
+    seed_text,
     seed_volume,
 )
 
 NAMESPACE = uuid.UUID("0f6b1c52-4b6e-5a07-9f10-6b766d706c61")
 CONFIG = "#cloud-config\n"
+HOSTNAME = "local-hostname"
 
 TELLING = {"on_change": (REPLACE,), "eject_after": ("done",)}
 """Policies, and those of their values by which more than the seed itself is changed."""
@@ -84,6 +86,7 @@ def _volume(
         "cloud_init",
         f"{_pool(domain, wanted)}/{resource.address.name}{SEED_SUFFIX}",
         _files(resource, wanted, stack, report),
+        ("disks", TARGET, "volume"),
         secret=any(has_secret(getattr(wanted, field)) for field in FILES.values()),
         on_change=wanted.on_change,
         resources=resources,
@@ -153,6 +156,42 @@ def _files(resource: Resource, wanted: CloudInit, stack: str, report: Diagnostic
     return files
 
 
+def under_name(
+    text: str, domain: Address, former: Address, wanted: CloudInit | None, stack: str
+) -> Iterator[str]:
+    """A seed as its domain had it under another name: with that one's host name, then without.
+
+    The instance is the former's in any case: a guest that has another name is no other guest.
+
+    Args:
+        text: the seed.
+        domain: the domain as it is called now.
+        former: as it was when the seed was made.
+        wanted: the policies of its seed, if there are any.
+        stack: its uid.
+    """
+    files = json.loads(text)
+    own_id = files.pop(INSTANCE, None) is None
+    as_named = {**files, "meta-data": _with_hostname(files["meta-data"], domain, former)}
+    for given in (as_named, files):
+        if own_id:
+            yield seed_text(given)
+        else:
+            found = _instance(former, wanted or CloudInit(), stack, given)
+            yield seed_text({**given, INSTANCE: found})
+
+
+def _with_hostname(text: str, domain: Address, former: Address) -> str:
+    """Meta-data with the former host name, if it has the one that is given where none is said."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    if not isinstance(value, dict) or value.get(HOSTNAME) != domain.name:
+        return text
+    return as_json({**value, HOSTNAME: former.name})
+
+
 def _report(mistakes: list[Mistake], resource: Resource, field: str, report: Diagnostics) -> None:
     for mistake in mistakes:
         path = ("cloud_init", field, *mistake.path)
@@ -170,7 +209,7 @@ def _meta_data(address: Address, wanted: CloudInit) -> str:
             raise Refused(("meta_data",), why, "add one, or write a mapping: one is given there")
         return value
     given = value if isinstance(value, Mapping) else {}
-    return as_json({"local-hostname": address.name, **given})
+    return as_json({HOSTNAME: address.name, **given})
 
 
 def _instance(address: Address, wanted: CloudInit, stack: str, files: Plain) -> str:

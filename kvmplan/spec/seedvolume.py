@@ -39,6 +39,7 @@ def seed_volume(
     field: str,
     name: str,
     files: Mapping[str, str],
+    named_in: tuple[str, ...],
     *,
     secret: bool,
     on_change: str | None,
@@ -51,6 +52,7 @@ def seed_volume(
         field: of the domain, that it is made of.
         name: its own, ``POOL/NAME``.
         files: what the guest reads, by name.
+        named_in: the path of the domain's field that names the volume.
         secret: whether there is a secret in them.
         on_change: what an edit does.
         resources: all of the stack.
@@ -63,7 +65,7 @@ def seed_volume(
     if target in resources:
         summary = f"{target.short} is declared, and is to hold its seed"
         raise Refused((), summary, "rename that one")
-    text = json.dumps(files, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    text = seed_text(files)
     model = resource.model
     begins = isinstance(model, Domain) and on_change == REPLACE
     images = image_disks(address, model, resources) if begins else ()  # type: ignore[arg-type]
@@ -79,7 +81,13 @@ def seed_volume(
         # An edited seed is noted once the disks are those of the new instance, not before.
         depends_on=tuple(Reference(("disks",), image, place) for image in images),
         references=(pool,),
+        stands_for=(address.name, *named_in),
     )
+
+
+def seed_text(files: Mapping[str, str]) -> str:
+    """What a guest reads, by the names of files, as the field of a volume."""
+    return json.dumps(files, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def refuse(error: Refused, resource: Resource, field: str, code: str, report: Diagnostics) -> None:

@@ -22,10 +22,11 @@ ELSEWHERE = ("volume", "file", "block", "network")
 
 
 class ShortVolume(NamedTuple):
-    """A volume that a disk stands for: its name, ``POOL/NAME``, its fields, the disk's line."""
+    """A volume that a disk stands for: its name, ``POOL/NAME``, its fields in the disk's line."""
 
     name: str
     entry: Entry
+    target: str
 
 
 def expand(
@@ -89,17 +90,8 @@ def _volume(
     if "size" in fields:
         given["capacity"] = fields["size"]
     given["format"] = fields.get("format") or Entry(entry.mark, Node(suffix, entry.mark))
-    name = f"{pool.value}/{_stem(address.name, target)}{suffix}"
-    return ShortVolume(name, Entry(entry.mark, Node(given, entry.mark, None, True)))
-
-
-def _stem(domain: str, target: str) -> str:
-    return f"{domain}-{target}."
-
-
-def stands_for(domain: str, target: str, volume: str) -> bool:
-    """Whether a volume, ``POOL/NAME``, has the name of the one that a short disk makes."""
-    return volume.partition("/")[2].startswith(_stem(domain, target))
+    name = f"{pool.value}/{address.name}-{target}.{suffix}"
+    return ShortVolume(name, Entry(entry.mark, Node(given, entry.mark, None, True)), target)
 
 
 def _problems(fields: dict[str, Entry]) -> Iterator[tuple[str, Entry | None, str]]:
@@ -128,6 +120,5 @@ def _protected(volume: ShortVolume, domain: Node) -> ShortVolume:
         return volume
     mark, node = volume.entry
     own = Entry(protect.mark, Node({"prevent_destroy": protect}, protect.mark))
-    return ShortVolume(
-        volume.name, Entry(mark, node._replace(value={**entries(node), "lifecycle": own}))
-    )
+    entry = Entry(mark, node._replace(value={**entries(node), "lifecycle": own}))
+    return volume._replace(entry=entry)

@@ -48,6 +48,7 @@ class _Row(_Shape):
     lifecycle: _Lifecycle
     depends_on: list[tuple[list[str], str, Spot]]
     references: list[tuple[list[str], str, Spot]]
+    stands_for: list[str] = []
 
 
 class _Stored(_Shape):
@@ -101,6 +102,7 @@ def _resource(resource: Resource) -> dict[str, Any]:
         },
         "depends_on": [_reference(reference) for reference in resource.depends_on],
         "references": [_reference(reference) for reference in resource.references],
+        "stands_for": list(resource.stands_for),
     }
 
 
@@ -174,6 +176,7 @@ def _restored(
         ),
         depends_on=tuple(_edge(edge) for edge in row["depends_on"]),
         references=tuple(_edge(edge) for edge in row["references"]),
+        stands_for=tuple(row.get("stands_for", ())),
     )
 
 

@@ -14,7 +14,7 @@ from jinja2 import Template, TemplateSyntaxError
 from kvmplan.diagnostics import Diagnostics, Place
 from kvmplan.spec import codes
 from kvmplan.spec.files import read_text, shown
-from kvmplan.spec.names import Problem
+from kvmplan.spec.names import Problem, opaque
 from kvmplan.spec.sandbox import MAX_LENGTH, evaluate, sandbox
 
 ESCAPED = (".xml", ".xml.j2")
@@ -51,7 +51,7 @@ class Templates:
         if template is None:
             return None
         try:
-            text: str = evaluate(lambda: _rendered(template, names))
+            text: str = evaluate(lambda: _rendered(template, opaque(names)))
         except Problem as error:
             if secret:  # the summary may quote a value, the remedy a name made of one
                 raise Problem(f"{name} cannot be rendered") from None

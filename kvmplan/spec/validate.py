@@ -188,6 +188,8 @@ def _type_remedy(kind: str, value: Any) -> str | None:
 
 def words(value: Any) -> str:
     """What a plain value is, in YAML words: ``the text 'abc'``, ``a list``."""
+    if isinstance(value, Node):
+        return f"!{value.tag}"
     if value is None:
         return "nothing"
     if isinstance(value, bool):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,3 +119,88 @@ def _cut(made: Stack, conn: libvirt.virConnect, old: str) -> None:
     assert "Orphans" not in made.plan().out
     del made.specs["moved"]
     made.in_sync()
+
+
+def test_a_renamed_domain_keeps_what_its_fields_have_made(
+    private_host: PrivateHost, tmp_path: Path
+) -> None:
+    with stack(tmp_path, private_host) as made:
+        tag, old, new = made.tag, f"{made.tag}-old", f"{made.tag}-new"
+        made.specs |= {
+            "pools": {tag: {"path": str(tmp_path / "pool")}},
+            "domains": {
+                old: idle_domain(
+                    disks={"vda": {"size": "1MiB", "pool": tag}},
+                    cloud_init={"user_data": {"packages": ["vim"]}},
+                )
+            },
+        }
+        made.apply()
+        (seed,) = tmp_path.joinpath("pool").glob("*-seed.iso")
+        disk = tmp_path / "pool" / f"{old}-vda.qcow2"
+        before = disk.read_bytes(), seed.read_bytes()
+        rename_in_specs(made, old, new)
+        assert "Plan: 0 to add, 1 to change, 0 to destroy." in made.plan().out
+        made.apply()
+        made.in_sync()
+        del made.specs["moved"]
+        made.in_sync()
+        assert (disk.read_bytes(), seed.read_bytes()) == before
+        # An edit is one of the same guest: the instance that it is, and its new name.
+        made.domains[new]["cloud_init"]["user_data"]["packages"] = ["nano"]
+        made.apply()
+        made.in_sync()
+        edited = seed.read_bytes()
+        assert b"nano" in edited
+        (instance,) = re.findall(rb'"instance-id": "[0-9a-f-]+"', before[1])
+        assert instance in edited
+        made.domains[new]["disks"]["vda"]["size"] = "2MiB"
+        made.apply()
+        made.in_sync()
+        assert sorted(path.name for path in disk.parent.iterdir()) == [seed.name, disk.name]
+        # What would change it for an empty one is refused before anything is done.
+        made.specs["pools"][f"{tag}-2"] = {"path": str(tmp_path / "other")}
+        made.domains[new]["disks"]["vda"]["pool"] = f"{tag}-2"
+        assert "KVP138" in made.apply(code=1).err
+        made.domains[new]["disks"]["vda"]["pool"] = tag
+        del made.specs["pools"][f"{tag}-2"]
+        made.in_sync()
+        made.run("destroy", "--auto-approve", "--allow-data-loss", "volume.*")
+        assert not list(disk.parent.iterdir())
+
+
+def test_leases_follow_the_interfaces_that_ask_for_them(
+    private_host: PrivateHost, tmp_path: Path
+) -> None:
+    with stack(tmp_path, private_host) as made:
+        tag, prefix = made.tag, subnet()
+        web, new = f"{tag}-web", f"{tag}-new"
+        asking = {"network": tag, "ip": f"{prefix}.10"}
+        made.specs |= {
+            "networks": {tag: network(prefix)},
+            "domains": {web: idle_domain(interfaces={"eth0": asking})},
+        }
+        made.apply()
+        with connection(private_host) as conn:
+
+            def leases() -> list[tuple[str | None, str | None]]:
+                root = document(conn.networkLookupByName(tag), 1)
+                return [
+                    (host.get("mac"), host.get("name")) for host in root.iterfind(".//host[@mac]")
+                ]
+
+            ((mac, _),) = leases()
+            made.domains[web]["interfaces"] = {"lan": asking}
+            assert "dhcp" not in made.plan().out
+            made.apply()
+            made.in_sync()
+            assert leases() == [(mac, web)]
+            rename_in_specs(made, web, new)
+            made.apply()
+            made.in_sync()
+            del made.specs["moved"]
+            made.in_sync()
+            assert leases() == [(mac, new)]
+            nic = document(conn.lookupByName(new)).find(".//interface/mac")
+            assert nic is not None
+            assert nic.get("address") == mac

@@ -272,6 +272,33 @@ BAD = {
         "3:42",
         "shorter",
     ),
+    "a fragment of something else": (
+        dom('{xml: "<nope/>"}'),
+        "KVP115",
+        "3:14",
+        "<domain>…</domain>",
+    ),
+    "a fragment in another namespace": (
+        dom("{xml: \"<domain xmlns='x:y'/>\"}"),
+        "KVP115",
+        "3:14",
+        "<domain>…</domain>",
+    ),
+    "a fragment with another name": (
+        dom('{xml: "<domain><name>other</name></domain>"}'),
+        "KVP115",
+        "3:14",
+        "take it out",
+    ),
+    "a fragment with another uuid": (
+        dom(
+            "{uuid: 2b1d8f52-6a43-4c58-9a3a-0d6d3b0d3a01, "
+            'xml: "<domain><uuid>2b1d8f52-6a43-4c58-9a3a-0d6d3b0d3a02</uuid></domain>"}'
+        ),
+        "KVP115",
+        "3:58",
+        "field `uuid`",
+    ),
     "a cycle": (
         f"{STACK}networks:\n  a: {{depends_on: [network.b]}}\n  b: {{depends_on: [network.a]}}\n",
         "KVP121",
@@ -283,6 +310,12 @@ BAD = {
         "KVP114",
         "3:20",
         "take it out",
+    ),
+    "an overlay of itself": (
+        f"{STACK}volumes:\n  p/a: {{clone: p/b, capacity: 1GiB}}\n  p/b: {{backing: p/b}}\n",
+        "KVP114",
+        "4:18",
+        "name another one",
     ),
     "two stacks": (f"{STACK}", "", "", ""),
     "no stack": ("networks: {lan: {}}\n", "KVP110", "", "kvmplan init"),
@@ -320,3 +353,10 @@ def test_a_reference_to_nothing_may_live_on_the_host(capsys: pytest.CaptureFixtu
     write({"x.yaml": dom("{interfaces: {eth0: {network: default}}}")})
     assert run(["validate"]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_a_fragment_may_say_what_the_domain_is(capsys: pytest.CaptureFixture[str]) -> None:
+    uuid = "2b1d8f52-6a43-4c58-9a3a-0d6d3b0d3a01"
+    xml = f"<domain><name>web</name><uuid>{uuid}</uuid><title>a</title></domain>"
+    write({"x.yaml": dom(f'{{uuid: {uuid}, xml: "{xml}"}}')})
+    assert run(["validate"]) == 0, capsys.readouterr().err

@@ -80,7 +80,7 @@ def test_the_table_holds_every_type_of_the_language() -> None:
 @pytest.mark.parametrize("type_", POOL_TYPES)
 def test_a_whole_pool_of_each_type(type_: str) -> None:
     tree = {"type": type_, **WHOLE[type_]}
-    assert not list(contradictions(Pool.model_validate(tree)))
+    assert not list(contradictions(Pool.model_validate(tree), "p"))
     assert not lacking(tree)
     assert set(lacking({"type": type_})) == set(POOL_TYPES[type_].needs)
     born = f"<pool type='{type_}'><name>p</name></pool>"
@@ -104,7 +104,7 @@ def test_what_cannot_be_is_said_before_it_is_tried(type_: str) -> None:
     assert not list(in_pool(plain, type_))
     assert bool(list(at_birth(plain, type_))) is not bool(kind.makes)
     assert bool(list(resized(type_))) is not kind.resizes
-    assert bool(list(contradictions(built))) is (kind.build is Build.NOTHING)
+    assert bool(list(contradictions(built, "p"))) is (kind.build is Build.NOTHING)
 
 
 def test_an_encrypted_volume() -> None:

@@ -416,3 +416,55 @@ def test_secrets_stand_in_secret_fields_only(specs: Loader) -> None:
 def test_wrong_secret_types_show_nothing(specs: Loader) -> None:
     found = specs.problem("domains: {web: {graphics: [{type: vnc, password: 4711}]}}")
     assert "4711" not in str(found.summary)
+
+
+def deep(specs: Loader, value: str) -> str:
+    specs.write("deep.j2", "{{ b.c[0] }}{{ b.c[1] }}")
+    return f"domains: {{web: {{xml: {{template: deep.j2, vars: {{b: {{c: [1, {value}]}}}}}}}}}}"
+
+
+def test_secrets_anywhere_in_a_templates_variables_are_secrets(specs: Loader) -> None:
+    text = deep(specs, "!secret {env: A}")
+    problem = specs.problem(text, environ={"A": "canary"})
+    assert problem.summary == "xml of domain.web is no secret field: its value would be shown"
+    assert specs.problem(text).summary == "the environment has no variable 'A'"
+    expected = "!default is for fields; a variable needs a value"
+    assert specs.problem(deep(specs, "!default ")).summary == expected
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "{{ each.value.p }}",
+        "{{ each.value }}",
+        "{{ each.value.l | join }}",
+        "{{ each.value | string }}",
+        "{{ each.value.l ~ '' }}",
+        "{{ each.value.l | tojson }}",
+        "{{ each.value.p.tag }}",
+        "{{ each.value.p[0] }}",
+        "{% for part in each.value.p %}{{ part }}{% endfor %}",
+    ],
+)
+def test_no_text_is_made_of_what_is_tagged(made: str, specs: Loader) -> None:
+    secret = "!secret {env: A}"
+    each = f"{{a: {{p: {secret}, l: [{secret}], open: b}}}}"
+    specs.write("made.j2", made)
+    for field in ("xml: {template: made.j2}", f'title: "x {made}"'):
+        if field.startswith("title") and "{%" in made:
+            continue
+        text = f'domains: {{"w-{{{{ each.key }}}}": {{for_each: {each}, {field}}}}}'
+        found = specs.problems(text, environ={"A": "canary"})
+        assert [d.code for d in found] == ["KVP103"]
+        assert "Node(" not in str(found)
+
+
+def test_what_stands_beside_something_tagged_can_be_used(specs: Loader) -> None:
+    specs.write("open.j2", "<{{ each.value.open }}{{ each.value.l | length }}/>")
+    each = "{a: {l: [!secret {env: A}], open: b}}"
+    text = (
+        f'domains: {{"w-{{{{ each.key }}}}": {{for_each: {each}, xml: {{template: open.j2}}, '
+        "title: \"{{ each.value.get('open') }}\"}}"
+    )
+    fields = specs.fields(text, "domain.w-a")
+    assert (fields["xml"], fields["title"]) == ("<b1/>", "b")

@@ -84,6 +84,7 @@ def test_what_is_not_known_says_so_and_leaves_the_others(
     ("written", "code"),
     [
         ("  a: !secret {env: HOME}", "KVP113"),
+        ("  a: {value: [1, !default ]}", "KVP105"),
         ('  a: "{{ 1 + }}"', "KVP103"),
         ("  a: {description: d}", "KVP105"),
         ("  a: {value: 1, sensitive: true}", "KVP104"),

@@ -73,6 +73,11 @@ def test_secrets_make_the_seed_a_secret(tmp_path: Path) -> None:
     seed, files = seed_of(tmp_path, text)
     assert isinstance(seed, SecretText)
     assert files["user-data"] == "#cloud-config\npassword: hunter2hunter2\n"
+    (tmp_path / "ud.j2").write_text("#cloud-config\npassword: {{ us[0].token }}\n")
+    text = "      user_data: {template: ud.j2, vars: {us: [{token: !secret {env: TOKEN}}]}}\n"
+    seed, files = seed_of(tmp_path, text)
+    assert isinstance(seed, SecretText)
+    assert files["user-data"] == "#cloud-config\npassword: hunter2hunter2\n"
 
 
 def test_an_edit_keeps_the_instance_unless_it_shall_be_another(tmp_path: Path) -> None:

@@ -1,0 +1,118 @@
+"""Shared: disks that two domains write to, and bases of overlays that a domain writes to.
+
+Either destroys what is on them, and libvirt looks on. The same questions are asked offline, of what
+the specs alone say, and by a plan, of what is on the host, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from kvmplan.address import Address, Kind
+from kvmplan.diagnostics import Diagnostics
+from kvmplan.kinds.domain import Domain
+from kvmplan.kinds.volume import Volume
+from kvmplan.mapping.model import declared
+from kvmplan.plan.collisions import Report
+from kvmplan.plan.intent import Intent
+from kvmplan.plan.sources import Sources, Tree
+from kvmplan.plan.storage import SHARED, place_of
+from kvmplan.plan.users import Users
+from kvmplan.spec.desired import Resource
+
+DISK_REMEDY = "give each its own disk, or set `shareable: true` on both"
+BASE_REMEDY = "make it a `clone`, or set `readonly: true` on that disk"
+
+
+def _written(domain: Tree, sources: Sources) -> Iterator[tuple[str, str, str]]:
+    """The disks that a domain has to itself: target, what it is on, how that is written."""
+    for target, disk in (domain.get("disks") or {}).items():
+        source = sources.of_disk(domain, target)
+        if source is None or disk.get("shareable") or disk.get("readonly"):
+            continue
+        if disk.get("device") != "cdrom":
+            names = ("volume", "file", "block", "network")
+            yield target, source, next(disk[name] for name in names if disk.get(name))
+
+
+def check_shared(resources: Mapping[Address, Resource], found: Diagnostics) -> None:
+    """KVP132 for a disk that two domains of the specs write to; a warning for a base."""
+    hosts = {address.host: Sources(address.host, resources) for address in resources}
+    users: dict[tuple[str, str], str] = {}
+    for address, resource in sorted(resources.items()):
+        if not isinstance(resource.model, Domain):
+            continue
+        for target, source, text in _written(declared(resource.model), hosts[address.host]):
+            first = users.setdefault((address.host, source), address.short)
+            if first != address.short:
+                summary = f"{address.short} ({target}) uses {text}, which {first} uses already"
+                place = place_of(resource, ("disks", target))
+                found.error(SHARED, summary, place, DISK_REMEDY, address)
+    for address, resource in sorted(resources.items()):
+        if isinstance(resource.model, Volume):
+            base = hosts[address.host].of_base(declared(resource.model))
+            user = users.get((address.host, base)) if base is not None else None
+            if user is not None:
+                summary, place = _over(address, user), place_of(resource, ("backing",))
+                found.warning(SHARED, summary, place, BASE_REMEDY, address)
+
+
+def _over(volume: Address, user: str) -> str:
+    return f"{volume.short} is an overlay of a disk that {user} writes to"
+
+
+class Shared:
+    """Looks for shared disks among what a plan is about, on one host.
+
+    Args:
+        sources: what is on the host.
+        users: who uses what there.
+        intent: the wanted objects, by address.
+        report: gets the problems.
+    """
+
+    def __init__(
+        self,
+        sources: Sources,
+        users: Users,
+        intent: Callable[[Address], Intent | None],
+        report: Report,
+    ) -> None:
+        self._sources, self._users = sources, users
+        self._intent, self._report = intent, report
+        self._seen: dict[str, str] = {}
+
+    def check(self, domains: list[Intent], volumes: list[Intent]) -> None:
+        """Report what two write to, and overlays of what somebody writes to."""
+        for intent in domains:
+            for target, source, text in _written(intent.tree, self._sources):
+                here = f"{intent.address.short} ({target})"
+                other = self._seen.get(source) or self._other(intent.address, source)
+                if other is not None:
+                    summary = f"{here} uses {text}, which {other} uses already"
+                    self._report(SHARED, intent, ("disks", target), summary, DISK_REMEDY)
+                self._seen.setdefault(source, here)
+        for intent in volumes:
+            base = self._sources.of_base(intent.tree)
+            user = self._seen.get(base) or self._other(intent.address, base) if base else None
+            if user is not None:
+                summary = _over(intent.address, user)
+                self._report(SHARED, intent, ("backing",), summary, BASE_REMEDY)
+
+    def _other(self, address: Address, source: str) -> str | None:
+        """A domain that writes there now, and is not to leave it."""
+        volume = self._sources.volume(source)
+        uses = (*self._users.volumes.get(volume or "", ()), *self._users.paths.get(source, ()))
+        own = address.name if address.kind is Kind.DOMAIN else None
+        others = {use.domain for use in uses if use.top and not use.shared} - {own}
+        stay = [name for name in sorted(others) if not self._leaves(address.host, name, source)]
+        return f"domain.{stay[0]}" if stay else None
+
+    def _leaves(self, host: str, domain: str, source: str) -> bool:
+        """Whether this plan's specs take the disk away from its present user."""
+        intent = self._intent(Address(host, Kind.DOMAIN, domain))
+        if intent is None or "disks" not in intent.tree:
+            return False
+        tree: Mapping[str, Any] = intent.tree
+        return all(self._sources.of_disk(tree, target) != source for target in tree["disks"])
