@@ -130,6 +130,7 @@ def _session(
     if saved is None:
         return session_of(path, given)
     planfile.check_digest(saved.document, given["expect_digest"])
+    planfile.check_refusals(saved)
     return planfile.session_of(saved, given, destroy=destroy)
 
 

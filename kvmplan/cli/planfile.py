@@ -64,6 +64,15 @@ class SavedPlan:
         return {parse_address(row["address"]): row for row in rows if which(row)}
 
     @property
+    def refusals(self) -> Diagnostics:
+        """What stood against it when it was made."""
+        found = Diagnostics()
+        for row in self.document["refusals"]:
+            remedy, address = f"{row['remedy']}; {AGAIN}", parse_address(row["address"])
+            found.error(row["code"], row["summary"], remedy=remedy, address=address)
+        return found
+
+    @property
     def connect(self) -> str | None:
         """The URI that `local` was, where the stack names no hosts."""
         host = self.document["hosts"].get(LOCAL)
@@ -150,7 +159,7 @@ def load(file: Path, *, secrets: bool = True) -> SavedPlan:
         reader = Secrets(path.parent, os.environ, found, read=secrets)
         desired = restore(members["desired.json"], MODELS, reader)
         plan = SavedPlan(document, text, desired, _options(given), path)
-        _ = plan.acting, plan.connect
+        _ = plan.acting, plan.refusals, plan.connect
     except saved.BadPlanFile as error:
         raise fail(error.code, str(error), remedy=AGAIN) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -191,6 +200,18 @@ def check_digest(document: Mapping[str, Any], expected: str | None) -> None:
     if expected is not None and document["digest"] != expected:
         summary = f"the plan's digest is {document['digest']}, not {expected}"
         raise fail("KVP302", summary, remedy=AGAIN, exit_code=ExitCode.STALE)
+
+
+def check_refusals(plan: SavedPlan) -> None:
+    """Refuse what was refused when it was planned: that is what its reviewers have seen.
+
+    Its options may say otherwise by now: they are not in the digest that was approved.
+
+    Raises:
+        Failure: exit 7, with what stood against it.
+    """
+    if plan.refusals:
+        raise Failure(plan.refusals, ExitCode.REFUSED)
 
 
 def session_of(plan: SavedPlan, given: Mapping[str, Any], *, destroy: bool) -> Session:

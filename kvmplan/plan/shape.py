@@ -48,6 +48,13 @@ class _Row(_Shape):
     precondition: dict[str, Any]
 
 
+class _Refusal(_Shape):
+    address: str
+    code: str
+    summary: str
+    remedy: str
+
+
 class _Host(_Shape):
     uri: str
 
@@ -56,6 +63,7 @@ class _Document(_Shape):
     digest: str
     hosts: dict[str, _Host]
     resource_changes: list[_Row]
+    refusals: list[_Refusal]
 
 
 class _Options(_Shape):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +61,41 @@ def test_a_saved_plan_is_carried_out_and_shown(private_host: PrivateHost, tmp_pa
         again = kvmplan("apply", file)
         assert again.code == 3, str(again)
         assert "KVP301" in again.err
+
+
+def test_what_was_refused_when_it_was_reviewed_stays_refused(
+    private_host: PrivateHost, tmp_path: Path
+) -> None:
+    """Who may write the file can write a word into its options, which no digest covers."""
+    with stack(tmp_path, private_host) as made:
+        pool, volume = made.tag, f"{made.tag}/a.raw"
+        made.specs["pools"] = {pool: {"path": str(tmp_path / "pool")}}
+        made.specs["volumes"] = {volume: {"capacity": "2MiB", "format": "raw"}}
+        made.apply()
+        made.volumes[volume]["capacity"] = "1MiB"
+        file = tmp_path / "p.plan"
+        made.plan("--out", str(file))
+        reviewed = json.loads(kvmplan("show", file, "--format", "json").out)
+        assert [row["code"] for row in reviewed["refusals"]] == ["KVP211"]
+        forge(file, "options.json", lambda options: options | {"allow_data_loss": ["volume.*"]})
+        for flags in ((), ("--expect-digest", reviewed["digest"])):
+            refused = kvmplan("apply", file, *flags)
+            assert (refused.code, "KVP211" in refused.err) == (7, True), str(refused)
+        made.volumes[volume]["capacity"] = "2MiB"
+        made.in_sync()
+
+
+def forge(file: Path, name: str, edit: Callable[[Any], Any]) -> None:
+    """Edit a member of a plan file, and its digest in the manifest."""
+    with zipfile.ZipFile(file) as archive:
+        members = {info: archive.read(info) for info in archive.namelist()}
+    members[name] = json.dumps(edit(json.loads(members[name])), sort_keys=True).encode()
+    manifest = json.loads(members["manifest.json"])
+    manifest["sha256"][name] = hashlib.sha256(members[name]).hexdigest()
+    members["manifest.json"] = json.dumps(manifest).encode()
+    with zipfile.ZipFile(file, "w") as archive:
+        for member, content in members.items():
+            archive.writestr(member, content)
 
 
 def test_a_stale_plan_is_refused_or_its_stale_part_left_out(

@@ -185,7 +185,7 @@ def test_a_member_that_is_there_twice_is_refused(file: Path) -> None:
 @pytest.mark.parametrize("content", [None, [], 5, "x", {}, {"stack": 5}, [[]] * 10])
 def test_a_member_of_another_shape_is_damage(member: str, content: object, tmp_path: Path) -> None:
     file = tmp_path / "p.plan"
-    document = {"resource_changes": [], "hosts": {}, "digest": ""}
+    document = {"resource_changes": [], "refusals": [], "hosts": {}, "digest": ""}
     document["digest"] = digest(document)
     stack = {"name": "a", "uid": "b", "hosts": {}, "prune": False, "max_delete": [1, 1]}
     options = planfile._options_json(PlanOptions(), Path("/specs"))
