@@ -92,9 +92,10 @@ class Intent:
 
     @property
     def lost_guests(self) -> bool:
-        """Whether a restart of a network was cut: running guests may be off it."""
-        restarting = self.claim is not None and self.claim.phase == RESTARTING
-        return self.ours and restarting and self.address.kind is Kind.NETWORK
+        """Whether a start of a network was cut: running guests may be off it."""
+        phase = self.claim.phase if self.claim is not None else ""
+        network = self.address.kind is Kind.NETWORK
+        return self.ours and network and phase in (CREATING, RESTARTING)
 
     @property
     def applied(self) -> Mapping[str, Any] | None:

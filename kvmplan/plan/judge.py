@@ -44,9 +44,6 @@ TRANSIENT = "its definition was removed while it runs; it is written again"
 CUT = "an apply was cut here before: what was applied is noted"
 """Why an object without a difference is changed, too."""
 
-CUT_OFF = "a restart of it was cut: running guests that have lost it are plugged in again"
-"""Why a network without a difference is changed."""
-
 PAUSED_BY = {"ioerror": "an I/O error", "watchdog": "its watchdog", "crashed": "a crash inside"}
 """libvirt's reasons for a pause, in words."""
 
@@ -197,9 +194,6 @@ class Judge:
             changes = True
         if intent.cut and not changes and previous is None:
             compared = replace(compared, notes=(*compared.notes, CUT))
-            changes = True
-        if intent.lost_guests:
-            compared = replace(compared, notes=(*compared.notes, CUT_OFF))
             changes = True
         due = is_due(intent, running, self._desired, inventory)
         action = Action.UPDATE if changes or due or previous is not None else Action.NOOP

@@ -100,14 +100,14 @@ class Planner:
         if wants_prune(self._desired, self._options):
             drafts += self._judge.pruned()
         plan_restarts(drafts, self._judge.pending, self._options)
-        plan_outages(drafts, self._judge.pending, self._options)
+        plan_outages(drafts, self._judge.pending, self._options, self._inventories, self._created)
         acting = [draft for draft in drafts if draft.action is not Action.NOOP]
         users: dict[str, Users] = {}
         if acting:
             users = self._look_around(acting)
             self._judge.look_closer()
         self._check(acting, users)
-        making = Changes(self._desired, self._inventories, self._options, users)
+        making = Changes(self._desired, self._inventories, self._options, users, self._created)
         changes = {draft.address: making.change(draft) for draft in drafts}
         ties = {draft.address: self._ties(draft) for draft in acting}
         changes = arrange(changes, ties, self._desired, self._found)

@@ -8,7 +8,8 @@ All that is declared is ours, with a mark of what was applied, unless ``live.jso
 
 Keys of an entry: state, reason, autostart, managed_save, owned (true, false, or another stack's
 name), mark (false: none), applied (what a mark or claim remembers), names (of NICs, by MAC),
-phase, protect, born, waiting, key. ``interfaces.json`` lists the hosts' own: mac, addresses.
+phase, protect, born, waiting, key, hold (who), ports (ids of what is plugged into a network).
+``interfaces.json`` lists the hosts' own: mac, addresses.
 ``saved/domain.web.xml`` is what a managed save image holds.
 """
 
@@ -30,6 +31,7 @@ from kvmplan.inventory import (
     Claim,
     Claims,
     GuestFacts,
+    Hold,
     HostFacts,
     HostInterface,
     Inventory,
@@ -316,6 +318,7 @@ class _Builder:
             born=born,
             applied=applied,
             protect=entry.get("protect", False),
+            hold=Hold(entry["hold"]) if "hold" in entry else None,
             waiting=entry.get("waiting", {}),
         )
 
@@ -357,4 +360,5 @@ class _Builder:
             managed_save=entry.get("managed_save", saved is not None),
             saved=saved,
             secure=address.kind is Kind.DOMAIN,
+            ports=frozenset(entry["ports"]) if "ports" in entry else None,
         )
