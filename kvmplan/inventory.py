@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -15,6 +16,7 @@ from typing import Any
 from kvmplan.address import Address, Kind
 
 EMPTY: Mapping[Any, Any] = MappingProxyType({})
+_PORT_ID = re.compile(r"portid=[\"']([^\"']+)")
 
 
 class State(StrEnum):
@@ -42,6 +44,7 @@ class Record:
         bases: what the storage says of the chains in a domain's persistent document: path of an
             overlay -> path of what it is over, ``""`` for nothing; without what it does not know.
         secure: whether `document` was read with its secrets.
+        ports: of an active network, the ids of what is plugged into it; None: not known.
     """
 
     address: Address
@@ -56,6 +59,7 @@ class Record:
     saved: str | None = None
     bases: Mapping[str, str] = field(default_factory=dict)
     secure: bool = False
+    ports: frozenset[str] | None = None
 
     @property
     def active(self) -> bool:
@@ -280,6 +284,29 @@ class Inventory:
         }
         return unseen | {key: name for name, key in self.names.get(Kind.VOLUME, EMPTY).items()}
 
+    @cached_property
+    def lost(self) -> Mapping[str, frozenset[str]]:
+        """Network that runs -> running domains that it has lost, of those that were read.
+
+        A network that is stopped leaves its guests' taps in no bridge, and starting it does not
+        bring them back; their documents still name the port that they had, which it does not know.
+        """
+        known = dict[str, frozenset[str]]()
+        for name in self.names.get(Kind.NETWORK, EMPTY):
+            network = self.record(Address(self.host, Kind.NETWORK, name))
+            if network is not None and network.ports is not None:
+                known[name] = network.ports
+        plugged = frozenset[str]().union(*known.values())
+        found: dict[str, set[str]] = {}
+        for record in self.records.values() if known else ():
+            text = record.running if record.address.kind is Kind.DOMAIN else None
+            # Nearly all of them have lost nothing: only the others are taken apart.
+            if text is not None and not plugged.issuperset(_PORT_ID.findall(text)):
+                for network_name, port in _ports_of(text):
+                    if port not in known.get(network_name, (port,)):
+                        found.setdefault(network_name, set()).add(record.address.name)
+        return {name: frozenset(domains) for name, domains in sorted(found.items())}
+
     def is_unseen(self, address: Address) -> bool:
         """Whether a claimed volume cannot be seen, because its pool is there and not active."""
         if address.kind is not Kind.VOLUME or self.claim(address) is None:
@@ -298,6 +325,14 @@ class Inventory:
             if claim is not None and claim.key == key:
                 return claims.stack_name
         return None
+
+
+def _ports_of(document: str) -> Iterator[tuple[str, str]]:
+    """The networks that a running domain is on, and the port that it has in each."""
+    from kvmplan.mapping.document import parse_to_read
+
+    for source in parse_to_read(document).iterfind("devices/interface/source[@portid]"):
+        yield source.get("network", ""), source.get("portid", "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,24 @@ from kvmplan.apply.work import Task, Worker, has_agent
 from kvmplan.inventory import Record, State
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.impact import Impact
-from kvmplan.plan.change import Action, Change, Step
+from kvmplan.plan.change import Action, Change, Reason, Step
 from kvmplan.plan.intent import Intent
 
 T = TypeVar("T")
 
 SECONDS_A_LOOK_HOLDS = 0.1
 NOT_NEEDED = "not restarted: nothing waits for that any more, or somebody has shut it down"
+
+
+def _leaves_guests_behind(task: Task, step: Step) -> bool:
+    """Whether it starts a network whose guests are plugged in later: a crash must not lose them.
+
+    The claim of a new one says that it is being created, which says as much.
+    """
+    change = task.change
+    heals = any(later.verb is Verb.RECONNECT for later in change.steps)
+    new = change.action is Action.CREATE or change.reason is Reason.TORN
+    return heals and step.verb is Verb.START and not new
 
 
 class Execution:
@@ -122,7 +133,7 @@ class Execution:
         restarts = step.impact is Impact.RESTART
         if restarts and step.verb is Verb.SHUTDOWN:
             self._before_restart(task)
-        elif step.verb is Verb.RESTART_NETWORK:
+        elif step.verb is Verb.RESTART_NETWORK or _leaves_guests_behind(task, step):
             self._book.restarting(task.change.address)
         try:
             fallback = self._worker.carry_out(task, step)

@@ -8,7 +8,7 @@ that the guest does not notice.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,24 +43,26 @@ def restart_network(target: Target, *, users: list[str]) -> None:
     except libvirt.libvirtError as error:
         if ran is None:
             raise
-        raise _brought_back(target, ran, error) from error
+        raise _brought_back(target, ran, users, error) from error
 
 
-def _brought_back(target: Target, ran: str, error: libvirt.libvirtError) -> HostError:
+def _brought_back(
+    target: Target, ran: str, users: Collection[str], error: libvirt.libvirtError
+) -> HostError:
     """What libvirt said to a definition that does not start; the one that ran runs again."""
     said = translate(error)
     target.connection.networkDefineXML(ran)
     network = target.find()
     network.create()
-    _plug_in(target.connection, network)
+    _plug_in(target.connection, network, users)
     what = f"it does not start as it is defined ({said.message}); it runs again as it did before"
     return HostError(what, code=said.code, name=said.name)
 
 
 @verb(Verb.RECONNECT)
-def reconnect(target: Target) -> None:
-    """Plug all NICs in again that the network has lost, and look whether they are."""
-    _plug_in(target.connection, target.find())
+def reconnect(target: Target, *, users: list[str]) -> None:
+    """Plug all NICs of these domains in again that it has lost, and look whether they are."""
+    _plug_in(target.connection, target.find(), users)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +145,8 @@ def _bridge(network: Any) -> str | None:
     return name
 
 
-def _plug_in(connection: Any, network: Any) -> None:
-    """Put every lost NIC back.
+def _plug_in(connection: Any, network: Any, users: Collection[str]) -> None:
+    """Put every lost NIC of some domains back.
 
     Raises:
         HostError: some are not back; they are named. The others are.
@@ -154,7 +156,7 @@ def _plug_in(connection: Any, network: Any) -> None:
     if bridge is None:
         return
     failed = {}
-    for guest in _lost(connection, network):
+    for guest in _lost(connection, network, users):
         try:
             _move(guest, bridge, network.name())
         except libvirt.libvirtError as error:
@@ -163,7 +165,7 @@ def _plug_in(connection: Any, network: Any) -> None:
             failed[guest.name] = translate(error).message
     failed |= {
         guest.name: "libvirt does not plug it in"
-        for guest in _lost(connection, network)
+        for guest in _lost(connection, network, users)
         if guest.port is not None and guest.name not in failed
     }
     if failed:
@@ -171,10 +173,11 @@ def _plug_in(connection: Any, network: Any) -> None:
         raise HostError(named, doing=f"{Verb.RECONNECT} network.{network.name()}")
 
 
-def _lost(connection: Any, network: Any) -> list[_Guest]:
+def _lost(connection: Any, network: Any, users: Collection[str]) -> list[_Guest]:
     """NICs that the network does not know, and those past it, of which nobody can tell."""
     ports = {port.UUIDString() for port in network.listAllPorts()}
-    return [guest for guest in _guests(connection, network) if guest.port not in ports]
+    guests = (guest for guest in _guests(connection, network) if guest.name in users)
+    return [guest for guest in guests if guest.port not in ports]
 
 
 def _move(guest: _Guest, bridge: str, network: str) -> None:

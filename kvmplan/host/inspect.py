@@ -27,6 +27,7 @@ from kvmplan.host.stores import (
     VolumeList,
     list_objects,
     list_volumes,
+    ports_of,
     read_objects,
     read_volume,
 )
@@ -167,14 +168,23 @@ def complete_inventory(
     names[Kind.DOMAIN] = {**names.get(Kind.DOMAIN, {}), **_uuids(domains.handles)}
     records = {**inventory.records, **in_order(found)}
     whole = any("/" not in name for name in pools)
+    inventory = _asked_again(replace(inventory, records=records, names=names), connections.main)
     return replace(
         inventory,
-        records=records,
-        names=names,
         complete=domains.whole,
         snapshots=read_snapshots(connections.main) if whole else {},
         interfaces=interfaces.result(),
     )
+
+
+def _asked_again(inventory: Inventory, connection: Any) -> Inventory:
+    """Guests that were started since the networks were read have not been lost by them."""
+    records = dict(inventory.records)
+    for name in inventory.lost:
+        address = Address(inventory.host, Kind.NETWORK, name)
+        ports = (records[address].ports or frozenset()) | ports_of(connection, name)
+        records[address] = replace(records[address], ports=ports)
+    return replace(inventory, records=records)
 
 
 def _read_volumes(

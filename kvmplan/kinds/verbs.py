@@ -87,7 +87,7 @@ class Verb(StrEnum):
     """Network: ``users``: stop it and start it; refused if other running domains than these are on
     it. One that does not start again is brought back as it ran."""
     RECONNECT = "reconnect"
-    """Network: plug NICs of running domains, which a restart of it has cut off, in again."""
+    """Network: ``users``: plug NICs of these running domains that it has lost in again."""
     CREATE_VOLUME = "create-volume"
     """Volume: ``xml``."""
     CLONE_VOLUME = "clone-volume"

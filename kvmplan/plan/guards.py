@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from kvmplan.address import Address, Kind
-from kvmplan.inventory import FORGOTTEN, Inventory
+from kvmplan.inventory import Inventory
 from kvmplan.mapping.impact import Impact
 from kvmplan.plan.change import Action, Change, Guarded
 from kvmplan.plan.options import PlanOptions
+from kvmplan.plan.strangers import standing
 from kvmplan.plan.users import Users, carried
 from kvmplan.spec.desired import Resource
 
@@ -213,13 +214,9 @@ class InUse:
 
     def _not_to_be_cut_off(self, domain: Address, scene: Scene) -> Iterator[str]:
         """A guest that is not this stack's, or that somebody holds."""
-        inventory = scene.inventories[domain.host]
-        claim, record = inventory.claim(domain), inventory.record(domain)
-        key = record.key if record is not None else ""
-        if claim is None or claim.phase == FORGOTTEN or claim.key != key:
-            yield f"{domain.short} (not this stack's)"
-        elif claim.hold is not None and claim.hold.lasts(scene.moment):
-            yield f"{domain.short} (held)"
+        why = standing(domain, scene.inventories[domain.host], scene.moment)
+        if why:
+            yield f"{domain.short} ({why})"
 
     def _below(self, change: Change, scene: Scene) -> Iterator[str]:
         """Running guests that have a volume below their disk's top layer: QEMU holds it then."""

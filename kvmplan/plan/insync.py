@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from kvmplan.address import Address, Kind
-from kvmplan.inventory import Claim, Inventory, Record
+from kvmplan.inventory import RESTARTING, Claim, Inventory, Record
 from kvmplan.plan.busy import jobs_in
 from kvmplan.plan.identity import is_doubtful
 from kvmplan.plan.options import PlanOptions
@@ -77,6 +77,8 @@ class InSync:
             return None
         if inventory.other_owner(record.address, record.key) is not None:
             return None
+        if record.address.kind is Kind.NETWORK and _has_lost(record, claim, inventory):
+            return None
         found = blake2b(self._host(inventory), digest_size=SIZE)
         found.update(wanted)
         found.update(_found(record, claim))
@@ -103,6 +105,11 @@ class InSync:
         return known
 
 
+def _has_lost(network: Record, claim: Claim, inventory: Inventory) -> bool:
+    """Whether running guests are, or may be, to be plugged in again."""
+    return claim.phase == RESTARTING or network.address.name in inventory.lost
+
+
 def wanted_digest(resource: Resource) -> bytes | None:
     """The digest of what is declared of an object; None where that holds more than it says.
 
@@ -123,7 +130,8 @@ def wanted_digest(resource: Resource) -> bytes | None:
 def _found(record: Record, claim: Claim) -> bytes:
     state = (record.key, record.running, record.state.value, record.reason, record.persistent)
     bases = tuple(sorted(record.bases.items()))
-    flags = (record.autostart, record.managed_save, record.saved, bases)
+    ports = None if record.ports is None else sorted(record.ports)
+    flags = (record.autostart, record.managed_save, record.saved, bases, ports)
     owned = (claim.key, claim.phase, _plain(claim.born), _plain(claim.applied), claim.protect)
     waiting = _plain(claim.waiting)
     return marshal.dumps((state, flags, owned, waiting), 2)

@@ -21,7 +21,7 @@ from kvmplan.mapping.document import parse_to_read
 from kvmplan.mapping.lens import read
 from kvmplan.mapping.markers import Runtime
 from kvmplan.mapping.model import Mapped, bindings, declared
-from kvmplan.plan.born import Births
+from kvmplan.plan.born import Births, uuid_of
 from kvmplan.plan.chains import overlays, strays
 from kvmplan.plan.names import pair_names
 from kvmplan.plan.origin import origin_facts
@@ -92,9 +92,10 @@ class Intent:
 
     @property
     def lost_guests(self) -> bool:
-        """Whether a restart of a network was cut: running guests may be off it."""
-        restarting = self.claim is not None and self.claim.phase == RESTARTING
-        return self.ours and restarting and self.address.kind is Kind.NETWORK
+        """Whether a start of a network was cut: running guests may be off it."""
+        phase = self.claim.phase if self.claim is not None else ""
+        network = self.address.kind is Kind.NETWORK
+        return self.ours and network and phase in (CREATING, RESTARTING)
 
     @property
     def applied(self) -> Mapping[str, Any] | None:
@@ -132,6 +133,19 @@ def birth_values(model: type[Mapped]) -> Tree:
         for name, binding in bindings(model).items()
         if isinstance(binding.place, Runtime) and binding.birth is not None
     }
+
+
+def _gone_with_definition(model: type[Mapped], mark: Mark | None, *, made_here: bool) -> Tree:
+    """What libvirt keeps beside a definition and drops with it, as far as it is known.
+
+    Args:
+        model: the kind's.
+        mark: what was applied last.
+        made_here: whether the object has the uuid that this stack gives at birth.
+    """
+    born = birth_values(model) if made_here else {}
+    known = (mark.applied if mark is not None else {}).get("autostart", born.get("autostart"))
+    return {"autostart": True} if known else {}
 
 
 def is_claimed(
@@ -193,6 +207,9 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
     elif _is_down(resource.address, record, claim) and ours:
         # A run was cut between its shutdown and its start.
         wanted = {"state": "running", **wanted}
+    elif ours and not record.persistent:
+        made_here = record.key == uuid_of(stack, inventory.facts.uuid, resource.address)
+        wanted = {**_gone_with_definition(model, mark, made_here=made_here), **wanted}
     like = complete(model, wanted, None)
     live = read(model, root, context, like)
     if model is MODELS[Kind.DOMAIN] and strays(live, tree):

@@ -25,7 +25,7 @@ from kvmplan.plan.insync import InSync
 from kvmplan.plan.intent import CREATING, Intent, intend, is_claimed
 from kvmplan.plan.lineage import words as lineage_words
 from kvmplan.plan.members import released
-from kvmplan.plan.moves import can_be_renamed
+from kvmplan.plan.moves import can_be_renamed, is_renamed_by_hand
 from kvmplan.plan.options import PlanOptions, named
 from kvmplan.plan.references import found as live_references
 from kvmplan.plan.references import wanted
@@ -42,11 +42,11 @@ IN_SNAPSHOT = "a declared volume is in a snapshot: its guest writes to an overla
 TRANSIENT = "its definition was removed while it runs; it is written again"
 """Why an object without a difference is changed."""
 
+NO_AUTOSTART = "autostart went with it and stays off, unless the spec says `autostart: true`"
+"""What is told where nothing says whether it was on."""
+
 CUT = "an apply was cut here before: what was applied is noted"
 """Why an object without a difference is changed, too."""
-
-CUT_OFF = "a restart of it was cut: running guests that have lost it are plugged in again"
-"""Why a network without a difference is changed."""
 
 PAUSED_BY = {"ioerror": "an I/O error", "watchdog": "its watchdog", "crashed": "a crash inside"}
 """libvirt's reasons for a pause, in words."""
@@ -162,6 +162,8 @@ class Judge:
         begun = intent.claim is not None and intent.claim.phase == CREATING
         if record is None and inventory.is_unseen(address) and not begun:
             return Verdict(address, Action.NOOP, intent=intent, compared=UNSEEN)
+        if record is None and is_renamed_by_hand(intent, inventory, self._found):
+            return Verdict(address, Action.NOOP, Reason.BLOCKED, intent)
         if record is None:
             return Verdict(address, Action.CREATE, intent=intent)
         running = running_tree(intent)
@@ -195,13 +197,11 @@ class Judge:
         if intent.unfinished:
             return Verdict(address, Action.UPDATE, Reason.TORN, intent, record, compared)
         if not record.persistent and address.kind in (Kind.DOMAIN, Kind.NETWORK):
-            compared = replace(compared, notes=(*compared.notes, TRANSIENT))
+            unknown = () if "autostart" in intent.tree else (NO_AUTOSTART,)
+            compared = replace(compared, notes=(*compared.notes, TRANSIENT, *unknown))
             changes = True
         if intent.cut and not changes and previous is None:
             compared = replace(compared, notes=(*compared.notes, CUT))
-            changes = True
-        if intent.lost_guests:
-            compared = replace(compared, notes=(*compared.notes, CUT_OFF))
             changes = True
         due = is_due(intent, running, self._desired, inventory)
         action = Action.UPDATE if changes or due or previous is not None else Action.NOOP

@@ -17,7 +17,7 @@ from kvmplan.plan.change import Action, Change, FieldChange, Precondition, Reaso
 from kvmplan.plan.losses import written
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.origin import is_seed
-from kvmplan.plan.outages import outage_notes, outage_steps
+from kvmplan.plan.outages import Outages
 from kvmplan.plan.readiness import ejection_notes, wait_notes, waits_after, with_ejection
 from kvmplan.plan.references import wanted
 from kvmplan.plan.restarts import restart_notes
@@ -36,18 +36,28 @@ class Changes:
         inventories: Mapping[str, Inventory],
         options: PlanOptions,
         users: Mapping[str, Users],
+        moment: str,
     ) -> None:
-        """`users`: who uses what, of every host that something changes on."""
+        """Begin.
+
+        Args:
+            desired: the specs.
+            inventories: the hosts.
+            options: what is asked of the plan.
+            users: who uses what, of every host that something changes on.
+            moment: when the plan is made, ISO 8601, UTC.
+        """
         self._desired, self._inventories = desired, inventories
         self._options, self._users = options, users
+        self._outages = Outages(inventories, users, moment)
 
     def change(self, draft: Verdict) -> Change:
         """What becomes of an object: its impact, its steps, and what is to be told of them."""
         intent, address = draft.intent, draft.address
         fields = draft.compared.changes
         drafts = list(self._steps(draft))
-        # A pool that is formatted at its birth is more than created.
-        built = [step.impact for step in drafts if step.verb is Verb.BUILD]
+        # A pool that is formatted at its birth is more than created; so are guests plugged in.
+        also = [step.impact for step in drafts if step.verb in (Verb.BUILD, Verb.RECONNECT)]
         drafts += waits_after(drafts, intent)
         drafts = with_ejection(drafts, intent, due=draft.ejects)
         resource = self._desired.resources.get(address)
@@ -57,7 +67,7 @@ class Changes:
             action=draft.action,
             reason=draft.reason,
             fields=fields,
-            impact=worst([self._impact(draft, fields), *built]),
+            impact=worst([self._impact(draft, fields), *also]),
             before=intent.live if intent else None,
             after=intent.tree if intent and draft.action is not Action.DELETE else None,
             sensitive=secrets,
@@ -81,7 +91,7 @@ class Changes:
         intent, address, record = draft.intent, draft.address, draft.record
         match draft.action:
             case Action.CREATE if intent is not None:
-                return steps.creation(intent)
+                return [*steps.creation(intent), *self._outages.steps(draft)]
             case Action.DELETE if record is not None:
                 return self._deletion(draft, record)
             case Action.REPLACE if intent is not None and record is not None:
@@ -101,7 +111,7 @@ class Changes:
                 if draft.reason is Reason.ADOPT and marked and not defines:
                     made.append(steps.mark_step(intent))
                 if address.kind is Kind.NETWORK:
-                    return [*made, *outage_steps(draft, self._users)]
+                    return [*made, *self._outages.steps(draft)]
                 return [*made, *steps.restart(intent)] if draft.restart else made
             case _:
                 return []
@@ -138,8 +148,6 @@ class Changes:
                 return Impact.DATA_LOSS if lost else Impact.REPLACE
             case _:
                 whole = [Impact.RESTART] if draft.restart else []
-                if draft.intent is not None and draft.intent.lost_guests:
-                    whole.append(Impact.LIVE)
                 whole += [Impact.LIVE] if draft.ejects else []
                 whole += [Impact.NEXT_BOOT] if self._former(draft) is not None else []
                 return worst([*whole, *(field.impact for field in fields)])
@@ -160,8 +168,8 @@ class Changes:
 
     def _notes(self, draft: Verdict) -> list[str]:
         record, address = draft.record, draft.address
-        if draft.action is Action.UPDATE and draft.intent is not None:
-            return [*restart_notes(draft), *outage_notes(draft, self._users)]
+        if draft.action in (Action.CREATE, Action.UPDATE) and draft.intent is not None:
+            return [*restart_notes(draft), *self._outages.notes(draft)]
         if record is None or draft.action not in (Action.DELETE, Action.REPLACE):
             return []
         notes = []

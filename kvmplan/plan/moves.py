@@ -104,6 +104,27 @@ def _ours(inventory: Inventory, host: str, names: tuple[str, ...]) -> Iterator[s
             yield address.short
 
 
+def is_renamed_by_hand(intent: Intent, inventory: Inventory, found: Diagnostics) -> bool:
+    """Whether a domain that is to be made is there under a name that no spec gives it; an error.
+
+    A second one would have its disks and MACs.
+    """
+    claim, address = intent.claim, intent.address
+    if address.kind is not Kind.DOMAIN or claim is None or claim.phase == FORGOTTEN:
+        return False
+    there = inventory.names.get(Kind.DOMAIN, EMPTY)
+    name = next((name for name, key in sorted(there.items()) if key == claim.key), None)
+    if name is None:
+        return False
+    summary = f"{address.short} has been renamed by hand: it is {Kind.DOMAIN}.{name} now"
+    remedy = (
+        f"rename it back while it is off: virsh domrename {name} {address.name}; or declare "
+        f"{Kind.DOMAIN}.{name}, and `moved: [{{from: {address.short}, to: {Kind.DOMAIN}.{name}}}]`"
+    )
+    found.error("KVP244", summary, intent.resource.place, remedy, address)
+    return True
+
+
 def can_be_renamed(
     intent: Intent,
     record: Record,

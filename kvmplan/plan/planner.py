@@ -109,7 +109,7 @@ class Planner:
         if wants_prune(self._desired, self._options):
             drafts += self._judge.pruned()
         plan_restarts(drafts, self._judge.pending, self._options)
-        plan_outages(drafts, self._judge.pending, self._options)
+        plan_outages(drafts, self._judge.pending, self._options, self._inventories, self._created)
         acting = [draft for draft in drafts if draft.action is not Action.NOOP]
         users: dict[str, Users] = {}
         if acting:
@@ -118,7 +118,7 @@ class Planner:
         self._check(acting, users)
         pending = self._judge.pending
         takes = Handovers(acting, self._judge.intents, users, self._found, pending).settle()
-        making = Changes(self._desired, self._inventories, self._options, users)
+        making = Changes(self._desired, self._inventories, self._options, users, self._created)
         changes = {draft.address: making.change(draft) for draft in drafts}
         ties = {it.address: self._ties(it, takes.get(it.address, frozenset())) for it in acting}
         changes = arrange(changes, ties, self._desired, self._found)

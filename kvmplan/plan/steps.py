@@ -6,7 +6,7 @@ are made at the time from the live one (`kvmplan.apply.work`), never stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -188,16 +188,15 @@ def restart(intent: Intent) -> Iterator[Draft]:
     yield Draft(Verb.AWAIT, address, (), {"timeout": BACK_TIMEOUT}, impact)
 
 
-def restart_network(intent: Intent, users: Iterable[str]) -> Iterator[Draft]:
+def restart_network(intent: Intent, users: Collection[str]) -> Iterator[Draft]:
     """A network goes down and up again, and the guests on it, and on no others, get it back."""
-    arguments = {"users": sorted(users)}
-    yield Draft(Verb.RESTART_NETWORK, intent.address, (), arguments, Impact.RESTART)
-    yield Draft(Verb.RECONNECT, intent.address, (), {}, Impact.RESTART)
+    yield Draft(Verb.RESTART_NETWORK, intent.address, (), {"users": sorted(users)}, Impact.RESTART)
+    yield reconnect(intent, users, Impact.RESTART)
 
 
-def reconnect(intent: Intent) -> Draft:
-    """Guests that a cut restart of a network has left without it get it back."""
-    return Draft(Verb.RECONNECT, intent.address)
+def reconnect(intent: Intent, users: Iterable[str], impact: Impact = Impact.LIVE) -> Draft:
+    """Running guests that a network has lost get it back: these, and no others."""
+    return Draft(Verb.RECONNECT, intent.address, (), {"users": sorted(users)}, impact)
 
 
 def patience(intent: Intent) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from kvmplan.inventory import EMPTY, FORGOTTEN, Inventory
 from kvmplan.plan.lineage import words
 from kvmplan.spec.desired import Desired
 
+HELD = "held"
+"""Of a domain that every run leaves alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
@@ -20,6 +23,15 @@ class Stranger:
 
     address: Address
     about: str
+
+
+def standing(domain: Address, inventory: Inventory, moment: str) -> str:
+    """Why a domain is not simply this stack's: ``not this stack's`` or ``held``; else empty."""
+    claim, record = inventory.claim(domain), inventory.record(domain)
+    key = record.key if record is not None else ""
+    if claim is None or claim.phase == FORGOTTEN or claim.key != key:
+        return "not this stack's"
+    return HELD if claim.hold is not None and claim.hold.lasts(moment) else ""
 
 
 def strangers(desired: Desired, inventory: Inventory) -> tuple[Stranger, ...]:

@@ -6,7 +6,7 @@ almost nothing: it lets a disk be deleted under a running guest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -234,12 +234,15 @@ def _nic(users: Users, nic: Element, domain: str, running: bool) -> None:
 
 
 def carried(users: Users, network: Record) -> tuple[str, ...]:
-    """The running domains that a network carries: on it by name, or by its bridge."""
-    names = set(users.running_networks.get(network.address.name, ()))
-    if network.running is not None:
-        bridge = parse_to_read(network.running).find("bridge")
-        names |= users.bridges.get(bridge.get("name", ""), set()) if bridge is not None else set()
-    return tuple(sorted(names))
+    """The running domains that a network carries, or would: by its name, or by its bridge."""
+    names = users.running_networks.get(network.address.name, set())
+    return tuple(sorted(names | past(users, network)))
+
+
+def past(users: Users, network: Record) -> Set[str]:
+    """The running domains on a network's bridge past the network."""
+    bridge = parse_to_read(network.running or network.document).find("bridge")
+    return users.bridges.get(bridge.get("name", ""), set()) if bridge is not None else set()
 
 
 def running_disk(users: Users, volume: Address) -> DiskUse | None:

@@ -8,7 +8,9 @@ All that is declared is ours, with a mark of what was applied, unless ``live.jso
 
 Keys of an entry: state, reason, autostart, managed_save, owned (true, false, or another stack's
 name), mark (false: none), applied (what a mark or claim remembers), names (of NICs, by MAC),
-phase, protect, born, waiting, key. ``interfaces.json`` lists the hosts' own: mac, addresses.
+phase, protect, born, waiting, key, hold (who), ports (ids of what is plugged into a network),
+persistent (false: undefined while it runs), claimed_as (the address that it was claimed with).
+``interfaces.json`` lists the hosts' own: mac, addresses.
 ``saved/domain.web.xml`` is what a managed save image holds.
 """
 
@@ -30,6 +32,7 @@ from kvmplan.inventory import (
     Claim,
     Claims,
     GuestFacts,
+    Hold,
     HostFacts,
     HostInterface,
     Inventory,
@@ -263,7 +266,10 @@ class _Builder:
             pool = bare.record(Address(self._host, Kind.POOL, address.pool))
             if address.kind is not Kind.VOLUME or pool is None or pool.active:
                 records[address] = record
-            if owned is True:
+            if "claimed_as" in entry:
+                claim = self._claim(record, None, entry)
+                claims[entry["claimed_as"]] = replace(claim, address=entry["claimed_as"])
+            elif owned is True:
                 if address.kind in MARKED and entry.get("mark", True):
                     records[address] = self._marked(record, site, intent, entry)
                 claims[address.short] = self._claim(record, intent, entry)
@@ -318,6 +324,7 @@ class _Builder:
             born=born,
             applied=applied,
             protect=entry.get("protect", said.prevent_destroy if said else False),
+            hold=Hold(entry["hold"]) if "hold" in entry else None,
             waiting=entry.get("waiting", {}),
         )
 
@@ -361,7 +368,9 @@ class _Builder:
             state=state,
             reason=entry.get("reason", ""),
             autostart=entry.get("autostart", standing if told is None else told),
+            persistent=entry.get("persistent", True),
             managed_save=entry.get("managed_save", saved is not None),
             saved=saved,
             secure=address.kind is Kind.DOMAIN,
+            ports=frozenset(entry["ports"]) if "ports" in entry else None,
         )

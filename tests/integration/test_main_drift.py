@@ -81,6 +81,26 @@ def test_what_was_removed_is_made_again(made: Stack, conn: libvirt.virConnect) -
     assert planned.last == "Plan: 3 to add, 0 to change, 0 to destroy.", str(planned)
 
 
+def test_what_was_undefined_while_it_runs_gets_its_autostart_back(
+    made: Stack, conn: libvirt.virConnect
+) -> None:
+    """The network was made with it, the domain was given it; later nothing tells of it."""
+    tag = made.tag
+    net = conn.networkLookupByName(tag)
+    made.domains[tag] |= {"state": "running", "autostart": True, "force": True}
+    made.domains[tag]["shutdown_timeout"] = "1s"
+    made.apply()
+    del made.domains[tag]["autostart"]
+    conn.lookupByName(tag).undefine()
+    net.undefine()
+    planned = made.settle()
+    assert planned.out.count("autostart  false -> true") == 2, planned.out
+    assert (net.autostart(), conn.lookupByName(tag).autostart()) == (1, 1)
+    conn.lookupByName(tag).undefine()
+    told = " ".join(made.settle().out.split())
+    assert "autostart went with it and stays off" in told
+
+
 def test_a_file_removed_outside_of_libvirt(made: Stack) -> None:
     (made.directory / "pool" / "idle.img").unlink()
     made.apply()

@@ -103,6 +103,24 @@ def test_a_renamed_domain_keeps_what_is_its_own(made: Stack) -> None:
         _cut(made, conn, new)
 
 
+def test_one_renamed_by_hand_is_told_and_not_made_again(made: Stack) -> None:
+    assert made.host is not None
+    old, new = f"{made.tag}-old", f"{made.tag}-gx"
+    del made.domains[old]["firmware"]
+    made.apply("--replace", f"domain.{old}")
+    with connection(made.host) as conn:
+        conn.lookupByName(old).rename(new)
+        refused = made.apply(code=1)
+        assert f"domain.{old} has been renamed by hand: it is domain.{new} now" in refused.err
+        assert refused.err.count("error[") == 1, refused.err
+        conn.lookupByName(new).rename(old)
+        made.in_sync()
+        conn.lookupByName(old).rename(new)
+    rename_in_specs(made, old, new)
+    made.apply()
+    made.in_sync()
+
+
 def _cut(made: Stack, conn: libvirt.virConnect, old: str) -> None:
     """A run that is cut right after the rename: it is ours under either name, and finished."""
     new = f"{made.tag}-newest"

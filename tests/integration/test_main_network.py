@@ -154,7 +154,7 @@ def _cut_between_the_updates_of_a_nic(lan: Lan) -> None:
     first.updateDeviceFlags(etree.tostring(nic).decode(), libvirt.VIR_DOMAIN_AFFECT_LIVE)
     assert lan.unreachable() == lan.names[1:]
     host = open_host(LOCAL, lan.conn.getURI())
-    host.perform(Verb.RECONNECT, lan.address, {})
+    host.perform(Verb.RECONNECT, lan.address, {"users": lan.names})
     host.close()
     lan.all_reachable()
     assert lan.nic(lan.names[0]) == before

@@ -33,6 +33,7 @@ OTHER_RECORDS: dict[str, Any] = {
     "saved": "<domain/>",
     "bases": {"/b": "/a"},
     "secure": True,
+    "ports": frozenset({"another"}),
 }
 OTHER_CLAIMS: dict[str, Any] = {
     "key": "another",
@@ -108,6 +109,26 @@ def test_secrets_holds_strangers_and_other_stacks_are_not_remembered() -> None:
     assert digest(there=inventory(replace(CLAIM, hold=Hold("somebody")))) is None
     assert digest(there=inventory(None)) is None
     assert digest(there=replace(inventory(), foreign_claims=foreign)) is None
+
+
+@pytest.mark.parametrize("phase", ["done", "restarting"])
+def test_networks_that_have_lost_guests_are_not_remembered(phase: str) -> None:
+    lan, web = Address("local", Kind.NETWORK, "lan"), Address("local", Kind.DOMAIN, "web")
+    claims = Claims("uid", "lab", {lan.short: Claim(lan.short, "key", phase)})
+    nic = "<interface type='network'><source network='lan' portid='p1'/></interface>"
+    guest = f"<domain><devices>{nic}</devices></domain>"
+
+    def remembered(*ports: str) -> bool:
+        records = {
+            lan: Record(lan, "key", "<network/>", ports=frozenset(ports)),
+            web: Record(web, "key", guest, running=guest, state=State.RUNNING),
+        }
+        names = {Kind.NETWORK: {"lan": "key"}}
+        there = Inventory("local", HostFacts("u"), records, names, claims)
+        return digest(records[lan], there) is not None
+
+    assert remembered("p1", "p2") == (phase == "done")
+    assert not remembered("p2")
 
 
 def test_what_is_declared_counts() -> None:
