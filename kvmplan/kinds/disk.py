@@ -48,6 +48,9 @@ OF_A_SOURCE = Belongings(
 )
 """What libvirt notes of one source: its backing chain, its block job, its number in QEMU."""
 
+OF_A_BUS = Belongings(to=("./target/@bus",), nodes=("./address",))
+"""A place on one bus is none on another: libvirt refuses it."""
+
 
 def bus_of_target(target: str, device: str = "disk") -> str:
     """The bus that a target's name suggests, as a fresh disk gets it."""
@@ -161,7 +164,7 @@ class Disk(Mapped):
 
     scalar: ClassVar[str] = "volume"
     exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("volume", "file", "block", "network"),)
-    belongings: ClassVar[Belongings | None] = OF_A_SOURCE
+    belongings: ClassVar[tuple[Belongings, ...]] = (OF_A_SOURCE, OF_A_BUS)
     target: Annotated[str, Field(pattern=r"^(vd|sd|hd|fd|xvd|ubd)[a-z]+$"), Xml("./target/@dev")]
     """Its name on the bus: vda, sda … A name on the host's side; the guest may choose another."""
     device: Annotated[

@@ -15,7 +15,7 @@ from lxml.etree import _Element as Element
 from pydantic import Field
 
 from kvmplan.kinds.tuning import WHOLE_KIB
-from kvmplan.mapping.markers import Case, Through, Xml
+from kvmplan.mapping.markers import Belongings, Case, Through, Xml
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.paths import read_text, unset
 from kvmplan.mapping.types import HostPath, Number, Port, Size
@@ -63,6 +63,9 @@ class Watchdog(Mapped):
     """What watches over a guest that does not answer any more."""
 
     scalar: ClassVar[str] = "model"
+    belongings: ClassVar[tuple[Belongings, ...]] = (
+        Belongings(to=("./@model",), nodes=("./address",)),
+    )
     model: Annotated[Literal["i6300esb", "ib700", "itco", "diag288"] | None, Xml("./@model")] = None
     """The device that the guest sees. Born as i6300esb."""
     action: Annotated[

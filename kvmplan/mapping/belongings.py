@@ -58,10 +58,10 @@ def let_go(found: Iterable[Holder]) -> bool:
 
 
 def _holders(model: type[Mapped], element: Element) -> Iterator[Holder]:
-    owned = model.belongings
-    nodes = tuple(_nodes(element, owned)) if owned is not None else ()
-    if owned is not None and nodes:
-        yield Holder(element, owned, _on(element, owned), nodes)
+    for owned in model.belongings:
+        nodes = tuple(_nodes(element, owned))
+        if nodes:
+            yield Holder(element, owned, _on(element, owned), nodes)
     for path, item in _inner(model):
         for node in finder(path)(element):
             yield from _holders(item, node)
@@ -75,7 +75,7 @@ def _inner(model: type[Mapped]) -> tuple[tuple[str, type[Mapped]], ...]:
         item, place = binding.item, binding.place
         if item is None or item is model or not isinstance(place, Group | Items):
             continue
-        if item.belongings is not None or _inner(item):
+        if item.belongings or _inner(item):
             found.append((split(place.path)[0], item))
     return tuple(found)
 

@@ -87,7 +87,7 @@ class Mapped(BaseModel):
     scalar: ClassVar[str | None] = None
     exclusive: ClassVar[tuple[tuple[str, ...], ...]] = ()
     yields: ClassVar[tuple[tuple[str, str], ...]] = ()
-    belongings: ClassVar[Belongings | None] = None
+    belongings: ClassVar[tuple[Belongings, ...]] = ()
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -166,8 +166,7 @@ def _check_class(model: type[Mapped]) -> None:
     for path in (path for pair in model.yields for path in pair):
         if not is_path(path):
             raise TypeError(f"{model.__name__}: '{path}' in yields is not a path")
-    owned = model.belongings
-    for path in (*owned.to, *owned.nodes) if owned is not None else ():
+    for path in (path for owned in model.belongings for path in (*owned.to, *owned.nodes)):
         if not is_path(path):
             raise TypeError(f"{model.__name__}: '{path}' in belongings is not a path")
 
