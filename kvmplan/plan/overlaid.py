@@ -51,7 +51,7 @@ def check_overlaid(
     acting = list(acting)
     gone = {it.address.name for it in acting if it.address.kind is Kind.VOLUME and _goes(it)}
     planned = _planned(acting)
-    for draft in acting:
+    for draft in filter(_may_run, acting):
         for target, disk in written_anew(draft):
             over = set(planned.get(_source(disk), ()))
             for path in users.layers.get(_path(draft, disk, inventory) or "", ()):
@@ -75,6 +75,12 @@ def written_anew(draft: Verdict) -> Iterator[tuple[str, Mapping[str, Any]]]:
         shared = disk.get("readonly") or disk.get("shareable") or disk.get("device") == "cdrom"
         if _source(disk) and not shared and _is_touched(draft, target):
             yield target, disk
+
+
+def _may_run(draft: Verdict) -> bool:
+    """Not a template that is made to stay off: that writes to nothing."""
+    model = draft.intent.resource.model if draft.intent is not None else None
+    return draft.action is not Action.CREATE or getattr(model, "state", None) != "stopped"
 
 
 def _is_touched(draft: Verdict, target: str) -> bool:

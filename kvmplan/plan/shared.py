@@ -1,13 +1,14 @@
-"""Shared: disks that two domains write to, and bases of overlays that a domain writes to.
+"""Shared: disks that two domains write to, and overlays of what another domain writes to.
 
-Either destroys what is on them, and libvirt looks on. The same questions are asked offline, of what
-the specs alone say, and by a plan, of what is on the host, too.
+Either destroys what is on them, and libvirt looks on. An overlay of a disk of the same guest does
+not: QEMU's locks on images keep such a guest from starting. The same questions are asked offline,
+of what the specs alone say, and by a plan, of what is on the host, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics
@@ -36,14 +37,27 @@ def _written(domain: Tree, sources: Sources) -> Iterator[tuple[str, str, str]]:
             yield target, source, next(disk[name] for name in names if disk.get(name))
 
 
+def _on(domain: Tree, sources: Sources) -> Iterator[str]:
+    """What a domain's disks are on."""
+    for target in domain.get("disks") or ():
+        source = sources.of_disk(domain, target)
+        if source is not None:
+            yield source
+
+
 def check_shared(resources: Mapping[Address, Resource], found: Diagnostics) -> None:
     """KVP132 for a disk that two domains of the specs write to; a warning for a base."""
     hosts = {address.host: Sources(address.host, resources) for address in resources}
     users: dict[tuple[str, str], str] = {}
+    off = set[str]()
+    on = set[tuple[str, str, str]]()
     for address, resource in sorted(resources.items()):
         if not isinstance(resource.model, Domain):
             continue
-        for target, source, text in _written(declared(resource.model), hosts[address.host]):
+        tree, sources = declared(resource.model), hosts[address.host]
+        off |= {address.short} if resource.model.state == "stopped" else set()
+        on |= {(address.host, source, address.short) for source in _on(tree, sources)}
+        for target, source, text in _written(tree, sources):
             first = users.setdefault((address.host, source), address.short)
             if first != address.short:
                 summary = f"{address.short} ({target}) uses {text}, which {first} uses already"
@@ -51,15 +65,31 @@ def check_shared(resources: Mapping[Address, Resource], found: Diagnostics) -> N
                 found.error(SHARED, summary, place, DISK_REMEDY, address)
     for address, resource in sorted(resources.items()):
         if isinstance(resource.model, Volume):
-            base = hosts[address.host].of_base(declared(resource.model))
+            sources = hosts[address.host]
+            base, own = sources.of_base(declared(resource.model)), sources.of(address.name, None)
             user = users.get((address.host, base)) if base is not None else None
-            if user is not None:
+            if user is not None and user not in off and (address.host, own, user) not in on:
                 summary, place = _over(address, user), place_of(resource, ("backing",))
                 found.warning(SHARED, summary, place, BASE_REMEDY, address)
 
 
 def _over(volume: Address, user: str) -> str:
     return f"{volume.short} is an overlay of a disk that {user} writes to"
+
+
+class _Writer(NamedTuple):
+    """A domain that writes somewhere: ``domain.NAME``, and that with its disk."""
+
+    domain: str
+    words: str
+    runs: bool
+    """Whether it does, or will; a template that is off writes to nothing."""
+
+
+def _runs(intent: Intent) -> bool:
+    state = getattr(intent.resource.model, "state", None)
+    is_up = intent.record is not None and intent.record.active
+    return is_up or state == "running" or (intent.record is None and state != "stopped")
 
 
 class Shared:
@@ -81,31 +111,45 @@ class Shared:
     ) -> None:
         self._sources, self._users = sources, users
         self._intent, self._report = intent, report
-        self._seen: dict[str, str] = {}
+        self._writers: dict[str, _Writer] = {}
+        self._on = set[tuple[str, str]]()
 
     def check(self, domains: list[Intent], volumes: list[Intent]) -> None:
-        """Report what two write to, and overlays of what somebody writes to."""
+        """Report what two write to, and overlays of what another than their user writes to."""
         for intent in domains:
-            for target, source, text in _written(intent.tree, self._sources):
-                here = f"{intent.address.short} ({target})"
-                other = self._seen.get(source) or self._other(intent.address, source)
-                if other is not None:
-                    summary = f"{here} uses {text}, which {other} uses already"
-                    self._report(SHARED, intent, ("disks", target), summary, DISK_REMEDY)
-                self._seen.setdefault(source, here)
+            self._check_domain(intent)
         for intent in volumes:
-            base = self._sources.of_base(intent.tree)
-            user = self._seen.get(base) or self._other(intent.address, base) if base else None
-            if user is not None:
-                summary = _over(intent.address, user)
-                self._report(SHARED, intent, ("backing",), summary, BASE_REMEDY)
+            self._check_volume(intent)
 
-    def _other(self, address: Address, source: str) -> str | None:
-        """A domain that writes there now, and is not to leave it."""
+    def _check_domain(self, intent: Intent) -> None:
+        name = intent.address.short
+        self._on |= {(source, name) for source in _on(intent.tree, self._sources)}
+        for target, source, text in _written(intent.tree, self._sources):
+            here = f"{name} ({target})"
+            first = self._writers.setdefault(source, _Writer(name, here, _runs(intent)))
+            other = first.words if first.words != here else self._other(intent.address, source)
+            if other is not None:
+                summary = f"{here} uses {text}, which {other} uses already"
+                self._report(SHARED, intent, ("disks", target), summary, DISK_REMEDY)
+
+    def _check_volume(self, intent: Intent) -> None:
+        base = self._sources.of_base(intent.tree)
+        if base is None:
+            return
+        own, writer = self._sources.of(intent.address.name, None), self._writers.get(base)
+        if writer is not None and (not writer.runs or (own, writer.domain) in self._on):
+            return
+        user = writer.words if writer is not None else self._other(intent.address, base, up=True)
+        if user is not None:
+            self._report(SHARED, intent, ("backing",), _over(intent.address, user), BASE_REMEDY)
+
+    def _other(self, address: Address, source: str, *, up: bool = False) -> str | None:
+        """A domain that writes there now, and is not to leave it; with `up` one that runs."""
         volume = self._sources.volume(source)
         uses = (*self._users.volumes.get(volume or "", ()), *self._users.paths.get(source, ()))
         own = address.name if address.kind is Kind.DOMAIN else None
-        others = {use.domain for use in uses if use.top and not use.shared} - {own}
+        writing = (use for use in uses if use.top and not use.shared and (use.running or not up))
+        others = {use.domain for use in writing} - {own}
         stay = [name for name in sorted(others) if not self._leaves(address.host, name, source)]
         return f"domain.{stay[0]}" if stay else None
 

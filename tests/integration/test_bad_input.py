@@ -86,7 +86,10 @@ def test_references_in_a_circle(made: Stack, tmp_path: Path, command: str) -> No
 
 def test_files_of_the_stack_are_made_first(made: Stack, tmp_path: Path) -> None:
     tag, pool = made.tag, tmp_path / "pool"
-    disks = {name: {"vda": {"file": f"{pool}/{name}.qcow2", "format": "qcow2"}} for name in "yz"}
+    disks: dict[str, dict[str, dict[str, Any]]] = {
+        name: {"vda": {"file": f"{pool}/{name}.qcow2", "format": "qcow2"}} for name in "yz"
+    }
+    disks["z"]["vda"]["readonly"] = True  # it is a base, too
     made.specs |= {
         "pools": {tag: {"path": str(pool)}},
         "volumes": {

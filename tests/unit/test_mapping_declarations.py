@@ -121,7 +121,7 @@ def test_class_attributes_name_fields_and_paths() -> None:
     with pytest.raises(TypeError, match="in belongings is not a path"):
 
         class Owns(Mapped):
-            belongings: ClassVar[Belongings | None] = Belongings(("./a",), ("b",))
+            belongings: ClassVar[tuple[Belongings, ...]] = (Belongings(("./a",), ("b",)),)
 
 
 def test_codecs_follow_the_type() -> None:
