@@ -13,7 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kvmplan.address import Address
-from kvmplan.apply.claims import ClaimBook, vanished
+from kvmplan.apply.claimed import vanished
+from kvmplan.apply.claims import ClaimBook
 from kvmplan.apply.events import (
     ApplyFinished,
     ApplyStarted,

@@ -17,14 +17,14 @@ from typing import Any
 from kvmplan.address import Address, Kind, parse_address
 from kvmplan.apply.port import Host
 from kvmplan.apply.site import Site
-from kvmplan.inventory import FORGOTTEN, RESTARTING, Claim, Claims, Inventory, Record, State
+from kvmplan.inventory import FORGOTTEN, RESTARTING, Claim, Claims, Record, State
 from kvmplan.kinds.mark import applied_fields
 from kvmplan.kinds.verbs import Verb
-from kvmplan.mapping.model import declared
 from kvmplan.plan.change import Action, Change, Plan, Reason, Step
-from kvmplan.plan.intent import CHANGING, CREATING, Intent
+from kvmplan.plan.intent import CHANGING, Intent
 from kvmplan.plan.origin import found_born, is_seed, sealed, wanted_born
 from kvmplan.plan.seeding import EJECTED, RESEEDED, reseeded, seal_of
+from kvmplan.plan.torn import BEGUN, CREATING, UNFINISHED
 from kvmplan.spec.desired import Resource
 
 DONE = "done"
@@ -200,6 +200,23 @@ class ClaimBook:
         self._put(self._beginning(intent))
         self.flush()
 
+    def beginning(self, address: Address, key: str) -> None:
+        """A volume is about to be made by a call that leaves no trace of whose it was, or filled.
+
+        What has its name is this run's from now on, even if the run is cut.
+
+        Args:
+            address: the volume's.
+            key: libvirt's key for it, once it is there: this run has made it.
+
+        Raises:
+            HostError: the host did not take it.
+        """
+        claim = self._entries.get(address.short)
+        if claim is not None:
+            self._put(replace(claim, phase=BEGUN, key=key))
+            self.flush_volumes()
+
     def before(self, step: Step) -> None:
         """Have on the host what a step would make unknown or wrong.
 
@@ -226,16 +243,33 @@ class ClaimBook:
             self._put(before)
 
     def never_made(self, change: Change) -> None:
-        """A new object was not made: claims are again as they were, but for what was removed."""
+        """A new object was not made: claims are again as they were, but for what is gone."""
         before = self._before.get(change.address.short)
-        replaced = change.action is Action.REPLACE
-        if replaced and before is not None and is_seed(before.born):
+        gone = change.action is Action.REPLACE or self._is_gone(change.address)
+        if gone and before is not None and is_seed(before.born):
             # Whoever makes one of that name is nobody we know; what the last one said is known.
             self._put(replace(before, phase=FORGOTTEN))
-        elif before is None or replaced:
+        elif before is None or gone:
             self._drop(change.address)
         else:
             self._put(before)
+
+    def _is_gone(self, volume: Address) -> bool:
+        """Whether a volume was seen not to be there: what has its path from now on is another."""
+        if volume.kind is not Kind.VOLUME:
+            return False
+        inventory = self._site.inventory
+        pool = inventory.record(Address(volume.host, Kind.POOL, volume.pool))
+        return pool is not None and pool.active and inventory.record(volume) is None
+
+    def taken(self, change: Change) -> None:
+        """Somebody else has made a volume at this moment: nothing that was known is about that one.
+
+        Raises:
+            HostError: the host did not take it.
+        """
+        self._drop(change.address)
+        self.flush_volumes()
 
     # ------------------------------------------------------------------ entries
 
@@ -271,7 +305,7 @@ class ClaimBook:
     def _born(self, intent: Intent) -> Mapping[str, Any] | None:
         """What is known of an older object's birth; None if nothing is."""
         claim = self._entries.get(intent.address.short)
-        return claim.born if claim is not None and claim.phase != CREATING else None
+        return claim.born if claim is not None and claim.phase not in UNFINISHED else None
 
     def _protect(self, intents: Mapping[Address, Intent]) -> None:
         """Keep `prevent_destroy` as the specs say it now."""
@@ -348,50 +382,6 @@ class ClaimBook:
         self._written = version
         now = time.monotonic()
         self._next = now + max(SECONDS_BETWEEN_WRITES, SHARE_OF_TIME * (now - begun))
-
-
-def vanished(
-    inventory: Inventory, intents: Mapping[Address, Intent], *, destroy: bool
-) -> tuple[Claim, ...]:
-    """Claims on what is neither there nor wanted: of a run that was cut after it had deleted.
-
-    They must go: whatever gets that name (a volume: that path) later would be taken for ours. What
-    is held keeps its claim; so does a volume without its pool, which may come back, until all goes.
-    """
-    found = []
-    for claim in inventory.claims.entries.values() if inventory.claims else ():
-        address = parse_address(claim.address, inventory.host)
-        wanted = address in intents or claim.hold is not None
-        wanted |= address in inventory.former.values()
-        if wanted or inventory.record(address) is not None or inventory.is_unseen(address):
-            continue
-        volume = address.kind is Kind.VOLUME
-        pool = Address(inventory.host, Kind.POOL, address.pool) if volume else None
-        if destroy or pool is None or inventory.record(pool) is not None:
-            found.append(claim)
-    return tuple(found)
-
-
-def adopted(record: Record, claim: Claim | None, resource: Resource | None) -> Claim:
-    """The claim on an object that is taken over as it is.
-
-    Args:
-        record: the object.
-        claim: what is claimed under its address, which may be another object.
-        resource: what the specs say of it, if they do.
-    """
-    same = claim is not None and claim.key == record.key
-    tree = declared(resource.model) if resource is not None else {}
-    born = claim.born if claim is not None and same else found_born(record, tree)
-    return Claim(
-        record.address.short,
-        record.key,
-        DONE,
-        born,
-        claim.applied if claim is not None and same else None,
-        resource.lifecycle.prevent_destroy if resource else bool(same and claim and claim.protect),
-        claim.hold if claim is not None and same else None,
-    )
 
 
 def _nothing() -> None:

@@ -48,7 +48,7 @@ addresses = flags.together(
 @ownership_flags
 def adopt(patterns: tuple[str, ...], over_damaged: bool, **given: Any) -> None:
     """Take ownership of live objects. Touches nothing else; plan then shows how they differ."""
-    from kvmplan.apply.claims import adopted
+    from kvmplan.apply.claimed import adopted
 
     if not patterns and not over_damaged:
         raise click.UsageError("Missing argument 'ADDRESS...'.")

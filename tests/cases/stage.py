@@ -7,8 +7,9 @@ All that is declared is ours, with a mark of what was applied, unless ``live.jso
     {"domain.web": {"state": "paused", "reason": "user", "autostart": true, "owned": false}}
 
 Keys of an entry: state, reason, autostart, managed_save, owned (true, false, or another stack's
-name), mark (false: none), applied (what a mark or claim remembers), names (of NICs, by MAC),
-phase, protect, born, waiting, key. ``interfaces.json`` lists the hosts' own: mac, addresses.
+name), also_owned (another stack that has claimed it, too), mark (false: none), applied (what a mark
+or claim remembers), names (of NICs, by MAC), phase, protect, born, waiting, key, claimed_key.
+``interfaces.json`` lists the hosts' own: mac, addresses.
 ``saved/domain.web.xml`` is what a managed save image holds.
 """
 
@@ -41,8 +42,9 @@ from kvmplan.kinds.models import MODELS
 from kvmplan.kinds.skeletons import skeletons
 from kvmplan.mapping.document import parse, serialise
 from kvmplan.plan.born import Births
-from kvmplan.plan.intent import CREATING, Intent, intend
+from kvmplan.plan.intent import Intent, intend
 from kvmplan.plan.origin import origin_of
+from kvmplan.plan.torn import UNFINISHED
 from kvmplan.spec import Desired, LoadOptions, Resource, load
 from tests.cases.page import Page
 
@@ -269,6 +271,9 @@ class _Builder:
             elif owned:
                 claim = self._claim(record, intent, entry)
                 foreign.setdefault(owned, {})[address.short] = claim
+            if "also_owned" in entry:
+                claim = Claim(address.short, record.key)
+                foreign.setdefault(entry["also_owned"], {})[address.short] = claim
         stack = self._was.stack
         return replace(
             bare,
@@ -305,7 +310,7 @@ class _Builder:
         applied = entry.get("applied")
         born = dict(entry.get("born", {}))
         if intent is not None:
-            whole = entry.get("phase") != CREATING
+            whole = entry.get("phase") not in UNFINISHED
             if record.address.kind not in MARKED and applied is None and whole:
                 applied = applied_fields(intent.model, intent.tree)
             born = {**origin_of(intent.tree), **born}
