@@ -6,7 +6,7 @@ decide what may become of it. What is ours and in no spec is found here, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -21,22 +21,15 @@ from kvmplan.plan.busy import PAUSING_JOBS
 from kvmplan.plan.change import Action, Pending, Reason, Released, Unlisted
 from kvmplan.plan.fields import NOTHING, Compared, compare, pending, running_tree, waits_for_guest
 from kvmplan.plan.insync import InSync
-from kvmplan.plan.intent import Intent, intend, is_claimed
+from kvmplan.plan.intent import Intent, intend
 from kvmplan.plan.lineage import words as lineage_words
 from kvmplan.plan.members import released
 from kvmplan.plan.moves import can_be_renamed
 from kvmplan.plan.options import PlanOptions, named
+from kvmplan.plan.owned import Owned
 from kvmplan.plan.references import wanted
 from kvmplan.plan.seeding import is_due, renewed
-from kvmplan.plan.torn import (
-    CREATING,
-    DOUBTFUL,
-    FILLING,
-    UNFINISHED,
-    is_begun,
-    made_for_guests,
-    made_for_overlays,
-)
+from kvmplan.plan.torn import CREATING, DOUBTFUL, FILLING, UNFINISHED, is_begun
 from kvmplan.plan.verdict import Verdict
 from kvmplan.spec.desired import Desired
 
@@ -81,8 +74,7 @@ class Judge:
         self._options, self._created, self._found = options, created, found
         self._in_sync = in_sync
         self._known: list[Address] = []
-        self._skeleton: Callable[..., Any] = births.skeleton
-        self._made: dict[tuple[str, Callable[..., Any]], frozenset[Address]] = {}
+        self._owned = Owned(inventories, births.skeleton, desired.stack.uid)
         self.intents: dict[Address, Intent] = {}
         self.pending: list[Pending] = []
         self.unlisted: list[Unlisted] = []
@@ -104,26 +96,8 @@ class Judge:
 
     def _intend(self, address: Address, inventory: Inventory) -> Intent:
         resource, stack = self._desired.resources[address], self._desired.stack.uid
-        vouched = self._is_made(made_for_guests, address, inventory)
+        vouched = self._owned.is_vouched(address, inventory)
         return intend(resource, inventory, stack, self._births, vouched=vouched)
-
-    def _is_made(
-        self, for_others: Callable[..., frozenset[Address]], address: Address, inventory: Inventory
-    ) -> bool:
-        """Whether what a cut run has made besides says that a volume is whole."""
-        if not is_begun(inventory, address):
-            return False
-        key = inventory.host, for_others
-        if key not in self._made:
-            self._made[key] = for_others(inventory, self._skeleton)
-        return address in self._made[key]
-
-    def _owns(self, record: Record, inventory: Inventory) -> bool:
-        """Whether the stack may delete an object: it is claimed, and no other stack's."""
-        address, stack = record.address, self._desired.stack.uid
-        vouched = self._is_made(made_for_guests, address, inventory)
-        ours = is_claimed(record, inventory.claim(address), inventory, None, stack, vouched=vouched)
-        return ours and inventory.other_owner(address, record.key) is None
 
     def _judge(self, address: Address, inventory: Inventory) -> Verdict:
         """What happens to one; what was in sync in an earlier run and is as it was, still is."""
@@ -212,10 +186,7 @@ class Judge:
         So is what nobody has written into, if it is not as wanted.
         """
         address, inventory = intent.address, self._inventories[intent.address.host]
-        whole = any(
-            self._is_made(others, address, inventory)
-            for others in (made_for_guests, made_for_overlays)
-        )
+        whole = self._owned.is_whole(address, inventory)
         blank = intent.claim is not None and intent.claim.phase == CREATING
         anew = blank and bool(compared.changes or compared.notes)
         anew |= any(intent.tree.get(name) is not None for name in FILLING)
@@ -261,6 +232,12 @@ class Judge:
         summary = f"{intent.address.short} belongs to the stack '{owner}'"
         remedy = "take it out of these specs, or `kvmplan forget` it from that stack first"
         self._found.error("KVP221", summary, intent.resource.place, remedy, intent.address)
+
+    def _stays_with(self, address: Address, owner: str) -> None:
+        """What both claim, neither deletes."""
+        summary = f"{address.short} belongs to the stack '{owner}', too, and stays"
+        remedy = "`kvmplan forget` it from one of them"
+        self._found.warning("KVP221", summary, None, remedy, address)
 
     def _state_is_safe(self, intent: Intent, record: Record, compared: Compared) -> bool:
         """Whether a guest can be brought to its state: one stopped by an error is not resumed."""
@@ -318,7 +295,11 @@ class Judge:
                     if self.is_chosen(address):
                         drafts.append(Verdict(address, Action.DELETE, Reason.DESTROY))
                     continue
-                if record is None or not self._owns(record, inventory):
+                if record is None or not self._owned.claims(record, inventory):
+                    continue
+                owner = inventory.other_owner(address, record.key)
+                if owner is not None:
+                    self._stays_with(address, owner)
                     continue
                 intent = None
                 if address in self._desired.resources:
@@ -382,18 +363,4 @@ class Judge:
 
     def orphans(self) -> tuple[Address, ...]:
         """What the stack owns and no spec names."""
-        found = []
-        for host, inventory in sorted(self._inventories.items()):
-            for short, claim in sorted(
-                (inventory.claims.entries if inventory.claims else {}).items()
-            ):
-                address = parse_address(short, host)
-                record = inventory.record(address)
-                if (
-                    address not in self._desired.resources
-                    and record is not None
-                    and record.key == claim.key
-                    and self._owns(record, inventory)
-                ):
-                    found.append(address)
-        return tuple(found)
+        return self._owned.orphans(self._desired.resources)

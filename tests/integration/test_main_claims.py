@@ -174,7 +174,7 @@ def test_what_is_nested_without_end_stops_nobody_else(
     try:
         owner.in_sync()
         owner.domains[owner.tag]["title"] = "edited"
-        assert "cannot be read" in owner.settle().out
+        assert "cannot be read" in owner.settle().err
         assert owner.run("status").code == 0
         assert repair(owner).code == 0
         owner.specs["domains"][f"{owner.tag}-strange"] = idle_domain(title="x")
