@@ -133,9 +133,9 @@ class Claim:
     Attributes:
         address: ``KIND.NAME``, without the host (the record lives on it).
         key: uuid, or a volume's key: ours = claimed and the same key.
-        phase: ``creating`` while its creation may be cut, ``changing`` while an update of what
-            carries no mark may be, ``restarting`` while its guest is down for a restart; else
-            ``done``.
+        phase: ``creating`` while its creation may be cut, of a volume ``begun`` from some point
+            on, ``changing`` while an update of what carries no mark may be, ``restarting`` while
+            its guest is down for a restart; else ``done``.
         born: what it was born from (a volume's format, backing, clone), compact JSON values.
         applied: the declared fields last applied, for kinds that carry no mark (pools, volumes).
         protect: `prevent_destroy`, kept so that it outlives its line in the spec.
@@ -319,10 +319,10 @@ class Inventory:
         return self.claims.entries.get(address.short) if self.claims else None
 
     def other_owner(self, address: Address, key: str) -> str | None:
-        """The name of another stack that owns this very object."""
+        """The name of another stack that owns this very object, and has not given it up."""
         for claims in self.foreign_claims:
             claim = claims.entries.get(address.short)
-            if claim is not None and claim.key == key:
+            if claim is not None and claim.key == key and claim.phase != FORGOTTEN:
                 return claims.stack_name
         return None
 

@@ -1,4 +1,4 @@
-"""Claims outside of a plan's changes: on what is taken over as it is, and on what is gone."""
+"""Claims outside of an apply's steps: those that speak of nothing, and those that are taken."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from kvmplan.inventory import Claim, Inventory, Record
 from kvmplan.mapping.model import declared
 from kvmplan.plan.intent import Intent
 from kvmplan.plan.origin import found_born
+from kvmplan.plan.torn import is_begun
 from kvmplan.spec.desired import Resource
 
 
@@ -20,12 +21,16 @@ def vanished(
 
     They must go: whatever gets that name (a volume: that path) later would be taken for ours. What
     is held keeps its claim; so does a volume without its pool, which may come back, until all goes.
+    So must those on volumes that were about to be made when a run was cut, where others are now.
     """
     found = []
     for claim in inventory.claims.entries.values() if inventory.claims else ():
         address = parse_address(claim.address, inventory.host)
         wanted = address in intents or claim.hold is not None
         wanted |= address in inventory.former.values()
+        intent = intents.get(address)
+        if intent is not None and intent.record is not None and is_begun(inventory, address):
+            found += [] if intent.ours or claim.hold is not None else [claim]
         if wanted or inventory.record(address) is not None or inventory.is_unseen(address):
             continue
         volume = address.kind is Kind.VOLUME

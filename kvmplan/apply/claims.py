@@ -21,9 +21,10 @@ from kvmplan.inventory import FORGOTTEN, RESTARTING, Claim, Claims, Record, Stat
 from kvmplan.kinds.mark import applied_fields
 from kvmplan.kinds.verbs import Verb
 from kvmplan.plan.change import Action, Change, Plan, Reason, Step
-from kvmplan.plan.intent import CHANGING, CREATING, Intent
+from kvmplan.plan.intent import CHANGING, Intent
 from kvmplan.plan.origin import found_born, is_seed, sealed, wanted_born
 from kvmplan.plan.seeding import EJECTED, RESEEDED, reseeded, seal_of
+from kvmplan.plan.torn import BEGUN, CREATING, UNFINISHED
 from kvmplan.spec.desired import Resource
 
 DONE = "done"
@@ -203,6 +204,23 @@ class ClaimBook:
         self._put(self._beginning(intent))
         self.flush()
 
+    def beginning(self, address: Address, key: str) -> None:
+        """A volume is about to be made by a call that leaves no trace of whose it was, or filled.
+
+        What has its name is this run's from now on, even if the run is cut.
+
+        Args:
+            address: the volume's.
+            key: libvirt's key for it, once it is there: this run has made it.
+
+        Raises:
+            HostError: the host did not take it.
+        """
+        claim = self._entries.get(address.short)
+        if claim is not None:
+            self._put(replace(claim, phase=BEGUN, key=key))
+            self.flush_volumes()
+
     def before(self, step: Step) -> None:
         """Have on the host what a step would make unknown or wrong.
 
@@ -229,16 +247,33 @@ class ClaimBook:
             self._put(before)
 
     def never_made(self, change: Change) -> None:
-        """A new object was not made: claims are again as they were, but for what was removed."""
+        """A new object was not made: claims are again as they were, but for what is gone."""
         before = self._before.get(change.address.short)
-        replaced = change.action is Action.REPLACE
-        if replaced and before is not None and is_seed(before.born):
+        gone = change.action is Action.REPLACE or self._is_gone(change.address)
+        if gone and before is not None and is_seed(before.born):
             # Whoever makes one of that name is nobody we know; what the last one said is known.
             self._put(replace(before, phase=FORGOTTEN))
-        elif before is None or replaced:
+        elif before is None or gone:
             self._drop(change.address)
         else:
             self._put(before)
+
+    def _is_gone(self, volume: Address) -> bool:
+        """Whether a volume was seen not to be there: what has its path from now on is another."""
+        if volume.kind is not Kind.VOLUME:
+            return False
+        inventory = self._site.inventory
+        pool = inventory.record(Address(volume.host, Kind.POOL, volume.pool))
+        return pool is not None and pool.active and inventory.record(volume) is None
+
+    def taken(self, change: Change) -> None:
+        """Somebody else has made a volume at this moment: nothing that was known is about that one.
+
+        Raises:
+            HostError: the host did not take it.
+        """
+        self._drop(change.address)
+        self.flush_volumes()
 
     # ------------------------------------------------------------------ entries
 
@@ -274,7 +309,7 @@ class ClaimBook:
     def _born(self, intent: Intent) -> Mapping[str, Any] | None:
         """What is known of an older object's birth; None if nothing is."""
         claim = self._entries.get(intent.address.short)
-        return claim.born if claim is not None and claim.phase != CREATING else None
+        return claim.born if claim is not None and claim.phase not in UNFINISHED else None
 
     def _protect(self, changes: Iterable[Change]) -> None:
         """Keep `prevent_destroy` as the plan says, also of what nothing is done to."""

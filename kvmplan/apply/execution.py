@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from kvmplan.apply.work import Task, Worker, has_agent
 from kvmplan.inventory import Record, State
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.impact import Impact
+from kvmplan.plan.arrange import REMOVING
 from kvmplan.plan.change import Action, Change, Reason, Step
 from kvmplan.plan.intent import Intent
 
@@ -56,7 +58,7 @@ class Execution:
     ) -> None:
         self._site, self._intents, self._lock, self._book = site, intents, lock, book
         self._journal = journal
-        self._worker = Worker(site)
+        self._worker = Worker(site, book.beginning)
         book.before_writing = self._check_lock
         self._looked = float("-inf")
         self._leases: dict[Address, tuple[tuple[str, str, int], ...]] = {}
@@ -141,7 +143,7 @@ class Execution:
             raise
         except HostError as error:
             raise not_restarted(step.verb, error) if restarts else error from error
-        if task.change.action is Action.REPLACE and task.removed and not task.made:
+        if task.change.action is Action.REPLACE and step.verb in REMOVING:
             self._book.begin_again(task.wanted)
         return fallback
 
@@ -249,6 +251,10 @@ class Execution:
                 self._book.never_made(change)
             return
         if change.action is Action.REPLACE and not task.removed:
+            return
+        if task.taken:
+            with suppress(HostError, LockLost):
+                self._book.taken(change)
             return
         try:
             record = self._site.host.record(change.address)

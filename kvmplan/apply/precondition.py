@@ -13,9 +13,10 @@ from kvmplan.diff import at
 from kvmplan.inventory import Record
 from kvmplan.mapping.document import parse_to_read
 from kvmplan.mapping.lens import read
-from kvmplan.plan.change import Action, Change, Tree
+from kvmplan.plan.change import Action, Change, Reason, Tree
 from kvmplan.plan.fields import running_tree
 from kvmplan.plan.intent import Intent, runtime_of
+from kvmplan.plan.torn import can_be_ours
 
 
 def check(site: Site, change: Change, intent: Intent | None) -> Record | None:
@@ -41,11 +42,20 @@ def check(site: Site, change: Change, intent: Intent | None) -> Record | None:
     if change.action in (Action.DELETE, Action.REPLACE):
         if record.active and not relies_on.active:
             raise Stale("it was started since it was planned")
+        if change.reason is Reason.TORN:
+            _check_torn(record, intent)
     elif change.previous is not None:
         _check_rename(site, change, record)
     if intent is not None and change.action is Action.UPDATE:
         _check_fields(site, change, intent, record)
     return record
+
+
+def _check_torn(record: Record, intent: Intent | None) -> None:
+    """It is still what a cut run has left: nobody has written into what was empty."""
+    claim = intent.claim if intent is not None else None
+    if claim is None or not can_be_ours(record, claim, vouched=False):
+        raise Stale("it has been written since it was planned")
 
 
 def _check_rename(site: Site, change: Change, record: Record) -> None:

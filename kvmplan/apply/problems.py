@@ -15,6 +15,8 @@ from kvmplan.plan.change import Change
 
 AGAIN = "plan again: it shows what is left to do"
 EXISTS = "it exists now, and did not when it was planned"
+VOLUME_EXISTS = "VIR_ERR_STORAGE_VOL_EXIST"
+"""libvirt's word for a volume whose name another has."""
 
 
 class Stale(Exception):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from kvmplan.address import Address, Kind
@@ -13,7 +12,7 @@ from kvmplan.apply.contents import Content, fill, prepare
 from kvmplan.apply.likeness import Filling
 from kvmplan.apply.members import Member, locate, network_updates
 from kvmplan.apply.port import ConnectionLost, Held, HostError, NotLive, TimedOut
-from kvmplan.apply.problems import EXISTS, Stale
+from kvmplan.apply.problems import EXISTS, VOLUME_EXISTS, Stale
 from kvmplan.apply.site import Site
 from kvmplan.diff import at
 from kvmplan.inventory import Record
@@ -27,6 +26,7 @@ from kvmplan.plan.arrange import REMOVING
 from kvmplan.plan.booted import boot_notes, noted, without_member
 from kvmplan.plan.change import Action, Change, FieldChange, Step
 from kvmplan.plan.intent import Intent
+from kvmplan.plan.torn import shows_blank
 
 CREATING = frozenset({Verb.DEFINE, Verb.CREATE_VOLUME, Verb.CLONE_VOLUME, Verb.UPLOAD})
 """Verbs after which a new object exists; a volume with content only once it holds that."""
@@ -44,6 +44,7 @@ class Task:
         position: how many of its steps are done.
         removed: whether the object that was there is gone.
         made: whether the new object exists.
+        taken: whether somebody else has made one of that name at the same moment.
         has_agent: whether the guest that is restarted has an agent that must answer afterwards.
         content: what the new volume is filled with.
         needs_no_restart: whether what waited for the planned restart has reached the guest.
@@ -56,6 +57,7 @@ class Task:
     position: int = 0
     removed: bool = False
     made: bool = False
+    taken: bool = False
     has_agent: bool = False
     content: Content | None = None
     needs_no_restart: bool = False
@@ -101,8 +103,9 @@ def has_agent(record: Record) -> bool:
 class Worker:
     """Carries out steps on one host."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, site: Site, beginning: Callable[[Address, str], None]) -> None:
+        """`beginning`: told of a volume (and its key) before bytes of this run get there."""
+        self._site, self._beginning = site, beginning
         self._ways: dict[Verb, Callable[[Task, Step], None]] = {
             Verb.DEFINE: self._define,
             Verb.CREATE_VOLUME: self._new_volume,
@@ -115,7 +118,7 @@ class Worker:
             Verb.RESIZE_DISK: self._resize_disk,
             Verb.AWAIT: self._await,
             Verb.RENAME: self._rename,
-            Verb.UPLOAD: partial(fill, site),
+            Verb.UPLOAD: self._fill,
         }
 
     def carry_out(self, task: Task, step: Step) -> Impact | None:
@@ -264,7 +267,24 @@ class Worker:
         arguments = dict(step.arguments)
         if arguments.pop("host_path", None) is not None and task.content is not None:
             arguments["source"] = task.content.volume
-        self._perform(step.verb, step.address, {"xml": serialise(root), **arguments})
+        pool = self._site.births.pool_type(step.address, self._site.inventory)
+        if step.verb is Verb.CLONE_VOLUME or not shows_blank(tree, pool):
+            self._beginning(step.address, "")
+        try:
+            self._perform(step.verb, step.address, {"xml": serialise(root), **arguments})
+        except HostError as error:
+            task.taken = error.name == VOLUME_EXISTS
+            if task.taken:
+                raise Stale(EXISTS) from error
+            raise
+
+    def _fill(self, task: Task, step: Step) -> None:
+        if task.creates:
+            record = self._site.host.record(step.address)
+            if record is None:
+                raise Stale("it is gone since it was made")
+            self._beginning(step.address, record.key)
+        fill(self._site, task, step)
 
     # ------------------------------------------------------------------ members
 

@@ -5,7 +5,6 @@ A wait is one look, so that nobody is kept waiting by it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from kvmplan.host.actuators_device import detach
 from kvmplan.host.guests import CANNOT_ASK, addresses, agent_answers, has_agent, read_file
 from kvmplan.host.verb import Target, code_of, verb
 from kvmplan.kinds.verbs import Scope, Verb
+from kvmplan.mapping.foreign import read_json
 
 CONNECT_SECONDS = 2.0
 CLOUD_INIT_RESULT = "/run/cloud-init/result.json"
@@ -109,6 +109,6 @@ def _cloud_init(domain: Any) -> None:
 
 def _errors(text: str) -> list[str]:
     try:
-        return [str(error) for error in json.loads(text)["v1"]["errors"]]
-    except (ValueError, KeyError, TypeError) as error:
+        return [str(error) for error in read_json(text)["v1"]["errors"]]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise NotReady(f"{CLOUD_INIT_RESULT} is not written out") from error

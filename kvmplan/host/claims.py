@@ -21,6 +21,7 @@ from kvmplan.apply.port import ClaimsUnreadable, HostError
 from kvmplan.host import secrets
 from kvmplan.host.errors import DENIED
 from kvmplan.inventory import EMPTY, Claim, Claims, DamagedClaims, Hold
+from kvmplan.mapping.foreign import as_fields, as_text, as_texts, read_json
 
 PREFIX = f"{secrets.PREFIX}claims/"
 FORMAT = 1
@@ -119,7 +120,8 @@ def decode(text: str, usage: str) -> Claims:
     try:
         stack = content["stack"]
         entries = {a: _decode_entry(a, entry) for a, entry in content["entries"].items()}
-        return Claims(content["uid"], stack["name"], entries, stack["origin"])
+        head = as_text(content["uid"]), as_text(stack["name"]), as_text(stack["origin"])
+        return Claims(*head[:2], entries, head[2])
     except (ValueError, TypeError, KeyError, AttributeError):
         raise ClaimsUnreadable(usage, DAMAGED) from None
 
@@ -127,7 +129,7 @@ def decode(text: str, usage: str) -> Claims:
 def _content(text: str, usage: str) -> dict[str, Any]:
     """The JSON of a description in this kvmplan's format. Raises ClaimsUnreadable."""
     try:
-        content: dict[str, Any] = json.loads(text)
+        content: dict[str, Any] = read_json(text)
         found = content["format"]
     except (ValueError, TypeError, KeyError):
         raise ClaimsUnreadable(usage, DAMAGED) from None
@@ -143,16 +145,16 @@ def _decode_entry(address: str, entry: Mapping[str, Any]) -> Claim:
     if kind not in _KINDS or not name or (kind == Kind.VOLUME and not all(name.partition("/"))):
         raise ValueError(address)
     get = entry.get
-    hold = get("hold")
+    hold, applied = get("hold"), get("applied")
     return Claim(
         address,
-        entry["key"],
-        get("phase", "done"),
-        get("born", EMPTY),
-        get("applied"),
-        get("protect", False),
-        None if hold is None else Hold(*hold),
-        get("waiting", EMPTY),
+        as_text(entry["key"]),
+        as_text(get("phase", "done")),
+        as_fields(get("born", EMPTY)),
+        None if applied is None else as_fields(applied),
+        bool(get("protect", False)),
+        None if hold is None else Hold(*map(as_text, hold)),
+        as_texts(get("waiting", EMPTY)),
     )
 
 

@@ -27,6 +27,7 @@ from kvmplan.host.errors import translating
 from kvmplan.host.threads import attended
 from kvmplan.inventory import LockInfo
 from kvmplan.mapping.document import own_names
+from kvmplan.mapping.foreign import read_json
 
 PREFIX = f"{secrets.PREFIX}lock/"
 BEAT_SECONDS = 10.0
@@ -231,9 +232,9 @@ def _decode(secret: secrets.SecretHandle) -> LockInfo | None:
     if text is None:
         return None
     try:
-        content = json.loads(text)
+        content = read_json(text)
         beat = int(content["beat"])
         who, operation, since = (str(content[key]) for key in ("who", "operation", "since"))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         who, operation, since, beat = "unknown", "unreadable lock", "unknown", 0
     return LockInfo(secret.uuid, secret.usage[len(PREFIX) :], who, operation, since, beat)

@@ -15,6 +15,7 @@ from typing import Any
 from lxml import etree
 from lxml.etree import _Element as Element
 
+from kvmplan.mapping.foreign import as_fields, as_texts, read_json
 from kvmplan.mapping.markers import Items, Policy
 from kvmplan.mapping.model import Mapped, bindings
 from kvmplan.mapping.types import SecretText
@@ -52,15 +53,15 @@ def read_mark(document: Element) -> Mark | None:
     if node is None:
         return None
     try:
-        content = json.loads(node.text or "{}")
-        keys = {tuple(path.split("/")): dict(names) for path, names in content["keys"].items()}
+        content = read_json(node.text or "{}")
+        keys = {tuple(path.split("/")): as_texts(names) for path, names in content["keys"].items()}
         return Mark(
             node.get("stack", ""),
             node.get("name", ""),
             node.get("uuid", ""),
             keys,
-            content["applied"],
-            content.get("unfinished", False),
+            as_fields(content["applied"]),
+            bool(content.get("unfinished", False)),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -26,13 +26,12 @@ from kvmplan.plan.chains import overlays, strays
 from kvmplan.plan.names import pair_names
 from kvmplan.plan.origin import origin_facts
 from kvmplan.plan.seeding import is_ejected, unplugged
+from kvmplan.plan.torn import CREATING, UNFINISHED, can_be_ours
 from kvmplan.spec.desired import Resource
 
 Tree = dict[str, Any]
 
 STATES = {State.CRASHED: "stopped"}
-CREATING = "creating"
-"""The phase of a claim until what it speaks of is whole."""
 CHANGING = "changing"
 """The phase of a pool's or volume's claim while it is updated: `applied` is what was before."""
 ENFORCED = {"active": True}
@@ -75,7 +74,7 @@ class Intent:
     @property
     def unfinished(self) -> bool:
         """Whether its creation was cut: what belongs to its birth is still wanted."""
-        return self.ours and self.claim is not None and self.claim.phase == CREATING
+        return self.ours and self.claim is not None and self.claim.phase in UNFINISHED
 
     @property
     def cut(self) -> bool:
@@ -149,18 +148,26 @@ def _gone_with_definition(model: type[Mapped], mark: Mark | None, *, made_here: 
 
 
 def is_claimed(
-    record: Record, claim: Claim | None, inventory: Inventory, mark: Mark | None, stack: str
+    record: Record,
+    claim: Claim | None,
+    inventory: Inventory,
+    mark: Mark | None,
+    stack: str,
+    *,
+    vouched: bool = False,
 ) -> bool:
     """Whether the object is ours: claimed, and the same object as then.
+
+    `vouched`: a volume is known to be that of a cut run.
 
     Without secrets (libvirt's test driver) there are no claims; there a mark has to do, and what
     cannot be marked counts as ours. Nothing is deleted on such a connection.
     """
     if not inventory.facts.has_secrets:
         return mark is not None or record.address.kind in (Kind.POOL, Kind.VOLUME)
-    if claim is None or claim.phase == FORGOTTEN or claim.key not in (record.key, ""):
+    if claim is None or claim.phase == FORGOTTEN:
         return False
-    return _is_as_born(record, claim)
+    return can_be_ours(record, claim, vouched=vouched) and _is_as_born(record, claim)
 
 
 def _is_as_born(record: Record, claim: Claim) -> bool:
@@ -174,8 +181,10 @@ def _is_as_born(record: Record, claim: Claim) -> bool:
     return f"'{format_}'" in record.document or f'"{format_}"' in record.document
 
 
-def intend(resource: Resource, inventory: Inventory, stack: str, births: Births) -> Intent:
-    """Bring a resource and what is live of it into one shape."""
+def intend(
+    resource: Resource, inventory: Inventory, stack: str, births: Births, *, vouched: bool = False
+) -> Intent:
+    """Bring a resource and what is live of it into one shape; `vouched`: see `is_claimed`."""
     model = MODELS[resource.address.kind]
     tree = declared(resource.model)
     if resource.address.kind in (Kind.NETWORK, Kind.POOL):
@@ -197,7 +206,7 @@ def intend(resource: Resource, inventory: Inventory, stack: str, births: Births)
         context = births.context(inventory, runtime=context.runtime, names=names)
     if mark is not None and "xml" in tree:
         context = replace(context, overlaid=mark.applied.get("xml"))
-    ours = is_claimed(record, claim, inventory, mark, stack)
+    ours = is_claimed(record, claim, inventory, mark, stack, vouched=vouched)
     wanted = tree
     ejected = ours and is_ejected(resource, claim, births.desired, inventory)
     if ejected:

@@ -6,12 +6,12 @@ decide what may become of it. What is ours and in no spec is found here, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from kvmplan.address import Address, Kind
+from kvmplan.address import Address, Kind, parse_address
 from kvmplan.diagnostics import Diagnostics
 from kvmplan.inventory import Hold, Inventory, Record, State
 from kvmplan.kinds.mark import applied_fields
@@ -22,14 +22,15 @@ from kvmplan.plan.change import Action, Pending, Reason, Released, Unlisted
 from kvmplan.plan.fields import NOTHING, Compared, compare, pending, running_tree, waits_for_guest
 from kvmplan.plan.handmade import tell_apart
 from kvmplan.plan.insync import InSync
-from kvmplan.plan.intent import CREATING, Intent, intend, is_claimed
+from kvmplan.plan.intent import Intent, intend
 from kvmplan.plan.lineage import words as lineage_words
 from kvmplan.plan.members import released
 from kvmplan.plan.moves import can_be_renamed, is_renamed_by_hand
 from kvmplan.plan.options import PlanOptions, named
-from kvmplan.plan.references import found as live_references
+from kvmplan.plan.owned import Owned
 from kvmplan.plan.references import wanted
 from kvmplan.plan.seeding import is_due, renewed
+from kvmplan.plan.torn import CREATING, DOUBTFUL, FILLING, UNFINISHED, is_begun
 from kvmplan.plan.verdict import Verdict
 from kvmplan.spec.desired import Desired
 
@@ -74,7 +75,7 @@ class Judge:
         self._options, self._created, self._found = options, created, found
         self._in_sync = in_sync
         self._known: list[Address] = []
-        self._skeleton: Callable[..., Any] = births.skeleton
+        self._owned = Owned(inventories, births.skeleton, desired.stack.uid)
         self.intents: dict[Address, Intent] = {}
         self.pending: list[Pending] = []
         self.unlisted: list[Unlisted] = []
@@ -87,42 +88,17 @@ class Judge:
             inventory = self._inventories.get(address.host)
             if inventory is not None:
                 drafts.append(self._judge(address, inventory))
-        self._spare(drafts)
         return drafts
-
-    def _spare(self, drafts: Iterable[Verdict]) -> None:
-        """Volumes of a cut run that are whole, although that is not noted yet, are not replaced.
-
-        A guest is defined after its volumes are whole: where one of that same run is defined, they
-        are, and so are those that they are overlays of. Nobody but it can have written into them,
-        and that is not to be lost.
-        """
-        torn = [d for d in drafts if d.reason is Reason.TORN and d.action is Action.REPLACE]
-        used = set[Address]()
-        for host in {draft.address.host for draft in torn}:
-            inventory = self._inventories[host]
-            for claim in inventory.claims.entries.values() if inventory.claims else ():
-                record = inventory.record(claimed_address(host, claim.address))
-                begun = claim.phase == CREATING and record is not None and record.key == claim.key
-                if record is not None and begun and record.address.kind is Kind.DOMAIN:
-                    used.update(live_references(record, inventory, self._skeleton))
-        by_address = {draft.address: draft for draft in torn}
-        todo = [by_address[address] for address in sorted(used & by_address.keys())]
-        for draft in todo:
-            inventory = self._inventories[draft.address.host]
-            if draft.intent is None or draft.record is None or draft.action is Action.UPDATE:
-                continue
-            draft.action = Action.UPDATE
-            draft.compared = compare(draft.intent, inventory.facts, running_tree(draft.intent))
-            below = live_references(draft.record, inventory, self._skeleton)
-            todo += [by_address[address] for address in below if address in by_address]
 
     def look_closer(self) -> None:
         """Compare what is known to be in sync, too: others may be in conflict with it."""
         for address in self._known:
-            resource, inventory = self._desired.resources[address], self._inventories[address.host]
-            intent = intend(resource, inventory, self._desired.stack.uid, self._births)
-            self.intents[address] = intent
+            self.intents[address] = self._intend(address, self._inventories[address.host])
+
+    def _intend(self, address: Address, inventory: Inventory) -> Intent:
+        resource, stack = self._desired.resources[address], self._desired.stack.uid
+        vouched = self._owned.is_vouched(address, inventory)
+        return intend(resource, inventory, stack, self._births, vouched=vouched)
 
     def _judge(self, address: Address, inventory: Inventory) -> Verdict:
         """What happens to one; what was in sync in an earlier run and is as it was, still is."""
@@ -149,8 +125,7 @@ class Judge:
         return len(self._found) + reported
 
     def _weigh(self, address: Address, inventory: Inventory) -> Verdict:
-        resource = self._desired.resources[address]
-        intent = intend(resource, inventory, self._desired.stack.uid, self._births)
+        intent = self._intend(address, inventory)
         self.intents[address] = intent
         record = intent.record
         if not self.is_chosen(address):
@@ -159,7 +134,7 @@ class Judge:
         if hold is not None:
             held = replace(NOTHING, notes=(str(hold),))
             return Verdict(address, Action.NOOP, Reason.HELD, intent, record, held)
-        begun = intent.claim is not None and intent.claim.phase == CREATING
+        begun = intent.claim is not None and intent.claim.phase in UNFINISHED
         if record is None and inventory.is_unseen(address) and not begun:
             return Verdict(address, Action.NOOP, intent=intent, compared=UNSEEN)
         if record is None and is_renamed_by_hand(intent, inventory, self._found):
@@ -188,7 +163,7 @@ class Judge:
         if address in self._renewed:
             return self._begins_anew(intent, Reason.RESEEDED)
         if intent.unfinished and address.kind is Kind.VOLUME:
-            return Verdict(address, Action.REPLACE, Reason.TORN, intent, record)
+            return self._torn(intent, record, compared)
         compared = self._note(intent, compared, running, inventory)
         changes = bool(compared.changes)
         if changes and not self._state_is_safe(intent, record, compared):
@@ -206,6 +181,20 @@ class Judge:
         due = is_due(intent, running, self._desired, inventory)
         action = Action.UPDATE if changes or due or previous is not None else Action.NOOP
         return Verdict(address, action, Reason.NONE, intent, record, compared, ejects=due)
+
+    def _torn(self, intent: Intent, record: Record, compared: Compared) -> Verdict:
+        """What is whole, or was to be empty, stays; a part of something is made again.
+
+        So is what nobody has written into, if it is not as wanted.
+        """
+        address, inventory = intent.address, self._inventories[intent.address.host]
+        whole = self._owned.is_whole(address, inventory)
+        blank = intent.claim is not None and intent.claim.phase == CREATING
+        anew = blank and bool(compared.changes or compared.notes)
+        anew |= any(intent.tree.get(name) is not None for name in FILLING)
+        if anew and not whole:
+            return Verdict(address, Action.REPLACE, Reason.TORN, intent, record)
+        return Verdict(address, Action.UPDATE, Reason.TORN, intent, record, compared)
 
     def _begins_anew(self, intent: Intent, reason: Reason) -> Verdict:
         """A new object takes its place, as one that nothing is live of; its seed is plugged in."""
@@ -225,9 +214,12 @@ class Judge:
             return Verdict(address, Action.UPDATE, Reason.ADOPT, intent, record, compared)
         inventory = self._inventories[address.host]
         about = lineage_words(record, inventory, self._desired.stack.uid)
+        if is_begun(inventory, address):
+            about = DOUBTFUL
         if not compared.changes:
             if about:
-                compared = replace(compared, notes=(*compared.notes, f"it is {about}"))
+                note = about if about == DOUBTFUL else f"it is {about}"
+                compared = replace(compared, notes=(*compared.notes, note))
             return Verdict(address, Action.NOOP, Reason.UNOWNED, intent, record, compared)
         names = ", ".join(change.name for change in compared.changes[:5])
         known = f" ({about})" if about else ""
@@ -242,6 +234,12 @@ class Judge:
         summary = f"{intent.address.short} belongs to the stack '{owner}'"
         remedy = "take it out of these specs, or `kvmplan forget` it from that stack first"
         self._found.error("KVP221", summary, intent.resource.place, remedy, intent.address)
+
+    def _stays_with(self, address: Address, owner: str) -> None:
+        """What both claim, neither deletes."""
+        summary = f"{address.short} belongs to the stack '{owner}', too, and stays"
+        remedy = "`kvmplan forget` it from one of them"
+        self._found.warning("KVP221", summary, None, remedy, address)
 
     def _state_is_safe(self, intent: Intent, record: Record, compared: Compared) -> bool:
         """Whether a guest can be brought to its state: one stopped by an error is not resumed."""
@@ -297,22 +295,22 @@ class Judge:
         drafts = []
         for host, inventory in sorted(self._inventories.items()):
             claims = inventory.claims.entries if inventory.claims else {}
-            for short, claim in sorted(claims.items()):
-                address = claimed_address(host, short)
+            for short in sorted(claims):
+                address = parse_address(short, host)
                 record = inventory.record(address)
                 if record is None and inventory.is_unseen(address):
                     if self.is_chosen(address):
                         drafts.append(Verdict(address, Action.DELETE, Reason.DESTROY))
                     continue
-                if record is None or not is_claimed(
-                    record, claim, inventory, None, self._desired.stack.uid
-                ):
+                if record is None or not self._owned.claims(record, inventory):
                     continue
-                resource = self._desired.resources.get(address)
+                owner = inventory.other_owner(address, record.key)
+                if owner is not None:
+                    self._stays_with(address, owner)
+                    continue
                 intent = None
-                if resource is not None:
-                    intent = intend(resource, inventory, self._desired.stack.uid, self._births)
-                    self.intents[address] = intent
+                if address in self._desired.resources:
+                    intent = self.intents[address] = self._intend(address, inventory)
                 hold = self._hold(address, inventory)
                 if hold is not None:
                     held = replace(NOTHING, notes=(str(hold),))
@@ -364,7 +362,7 @@ class Judge:
 
     def _all_addresses(self) -> set[Address]:
         claimed = {
-            claimed_address(host, short)
+            parse_address(short, host)
             for host, inventory in self._inventories.items()
             for short in (inventory.claims.entries if inventory.claims else {})
         }
@@ -372,24 +370,4 @@ class Judge:
 
     def orphans(self) -> tuple[Address, ...]:
         """What the stack owns and no spec names."""
-        found = []
-        for host, inventory in sorted(self._inventories.items()):
-            for short, claim in sorted(
-                (inventory.claims.entries if inventory.claims else {}).items()
-            ):
-                address = claimed_address(host, short)
-                record = inventory.record(address)
-                if (
-                    address not in self._desired.resources
-                    and record is not None
-                    and record.key == claim.key
-                    and is_claimed(record, claim, inventory, None, self._desired.stack.uid)
-                ):
-                    found.append(address)
-        return tuple(found)
-
-
-def claimed_address(host: str, short: str) -> Address:
-    """The address of a claim, which is written without its host."""
-    kind, _, name = short.partition(".")
-    return Address(host, Kind(kind), name)
+        return self._owned.orphans(self._desired.resources)

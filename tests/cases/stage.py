@@ -7,9 +7,10 @@ All that is declared is ours, with a mark of what was applied, unless ``live.jso
     {"domain.web": {"state": "paused", "reason": "user", "autostart": true, "owned": false}}
 
 Keys of an entry: state, reason, autostart, managed_save, owned (true, false, or another stack's
-name), mark (false: none), applied (what a mark or claim remembers), names (of NICs, by MAC),
-phase, protect, born, waiting, key, hold (who), ports (ids of what is plugged into a network),
-persistent (false: undefined while it runs), claimed_as (the address that it was claimed with).
+name), also_owned (another stack that has claimed it, too), mark (false: none), applied (what a mark
+or claim remembers), names (of NICs, by MAC), phase, protect, born, waiting, key, claimed_key, hold
+(who), ports (ids of what is plugged into a network), persistent (false: undefined while it runs),
+claimed_as (the address that it was claimed with).
 ``interfaces.json`` lists the hosts' own: mac, addresses.
 ``saved/domain.web.xml`` is what a managed save image holds.
 """
@@ -45,8 +46,9 @@ from kvmplan.kinds.skeletons import skeletons
 from kvmplan.mapping.document import parse, serialise
 from kvmplan.plan.born import Births
 from kvmplan.plan.chains import known_bases
-from kvmplan.plan.intent import CREATING, Intent, intend
+from kvmplan.plan.intent import Intent, intend
 from kvmplan.plan.origin import origin_of
+from kvmplan.plan.torn import UNFINISHED
 from kvmplan.spec import Desired, LoadOptions, Resource, load
 from tests.cases.page import Page
 
@@ -276,6 +278,9 @@ class _Builder:
             elif owned:
                 claim = self._claim(record, intent, entry)
                 foreign.setdefault(owned, {})[address.short] = claim
+            if "also_owned" in entry:
+                claim = Claim(address.short, record.key)
+                foreign.setdefault(entry["also_owned"], {})[address.short] = claim
         stack = self._was.stack
         return replace(
             bare,
@@ -313,7 +318,7 @@ class _Builder:
         born = dict(entry.get("born", {}))
         said = intent.resource.lifecycle if intent is not None else None
         if intent is not None:
-            whole = entry.get("phase") != CREATING
+            whole = entry.get("phase") not in UNFINISHED
             if record.address.kind not in MARKED and applied is None and whole:
                 applied = applied_fields(intent.model, intent.tree)
             born = {**origin_of(intent.tree), **born}

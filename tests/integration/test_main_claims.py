@@ -17,6 +17,7 @@ import pytest
 from lxml import etree
 
 from kvmplan.host import open_host
+from kvmplan.kinds.mark import NAMESPACE
 from tests.integration.support import (
     NO_CHANGES,
     NOTHING_APPLIED,
@@ -155,6 +156,55 @@ def test_damaged_claims_stop_every_run_until_they_are_rebuilt(
     assert repair(owner).out == NOTHING
     assert "Unowned" not in owner.in_sync().out
     assert of_claims(conn, owner).value(0) == key, "the stack's key is kept"
+
+
+@pytest.mark.parametrize("text", ["[" * 50_000, '{"format":1,"entries":' + "[" * 50_000])
+def test_what_is_nested_without_end_stops_nobody_else(
+    owner: Stack, conn: libvirt.virConnect, text: str
+) -> None:
+    """As claims of another stack, and as the mark of a stranger's domain."""
+    strange = str(uuid.uuid4())
+    describe(conn, strange, f"kvmplan/claims/{strange}", text)
+    kind, config = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_CONFIG
+    domain = conn.defineXML(
+        f"<domain type='qemu'><name>{owner.tag}-strange</name><memory>65536</memory>"
+        "<os><type>hvm</type></os></domain>"
+    )
+    domain.setMetadata(kind, f"<object>{text}</object>", "kvmplan", NAMESPACE, config)
+    try:
+        owner.in_sync()
+        owner.domains[owner.tag]["title"] = "edited"
+        assert "cannot be read" in owner.settle().err
+        assert owner.run("status").code == 0
+        assert repair(owner).code == 0
+        owner.specs["domains"][f"{owner.tag}-strange"] = idle_domain(title="x")
+        assert "KVP220" in owner.plan().err
+        del owner.specs["domains"][f"{owner.tag}-strange"]
+        owner.apply()
+    finally:
+        domain.undefine()
+        conn.secretLookupByUUIDString(strange).undefine()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "[" * 50_000,
+        lambda text: text.replace('"key":', '"born":"x","key":', 1),
+        lambda text: text.replace('"key":', '"applied":[1],"key":', 1),
+    ],
+)
+def test_own_claims_that_nobody_can_read_are_said_to_be_damaged(
+    owner: Stack, conn: libvirt.virConnect, damage: Any
+) -> None:
+    secret = of_claims(conn, owner)
+    whole = etree.fromstring(secret.XMLDesc()).findtext("description") or ""
+    describe(conn, secret.UUIDString(), secret.usageID(), damage(whole))
+    for done in (owner.plan(), owner.apply(code=1), owner.destroy(code=1)):
+        assert (done.code, "KVP515" in done.err) == (1, True), str(done)
+    assert {row[0] for row in found(owner, 1).values()} >= {"damaged"}
+    describe(conn, secret.UUIDString(), secret.usageID(), whole)
+    owner.in_sync()
 
 
 def test_a_damaged_shard_leaves_the_others_as_they_are(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import libvirt
 import pytest
+from lxml import etree
 
 from kvmplan.host import open_host
+from tests.elements import the
 from tests.integration.support import (
     NOTHING_APPLIED,
     Stack,
@@ -148,6 +150,73 @@ def test_another_stacks_object_is_never_taken(owner: Stack, conn: libvirt.virCon
     assert other.run("destroy", "--auto-approve").last == NOTHING_APPLIED
     owner.in_sync()
     assert claims(conn, other.uid) == {}
+
+
+def test_what_was_forgotten_is_free_for_another_stack(
+    owner: Stack, conn: libvirt.virConnect
+) -> None:
+    owner.apply()
+    assert owner.host is not None
+    other = beside(owner, domains=owner.specs["domains"])
+    other.write()
+    name, connect = f"domain.{owner.tag}", ("--connect", owner.host.uri)
+    theirs, ours = (("--specs", str(it.path), *connect) for it in (owner, other))
+    assert "KVP221" in kvmplan("adopt", name, *ours).err
+    assert kvmplan("forget", name, *theirs).code == 0
+    (line,) = (it for it in other.run("status").out.splitlines() if name in it)
+    assert "owned by" not in line
+    taken = kvmplan("adopt", name, *ours)
+    assert taken.code == 0, str(taken)
+    other.domains[owner.tag]["title"] = "theirs now"
+    other.apply()
+    assert "<title>theirs now</title>" in conn.lookupByName(owner.tag).XMLDesc()
+    other.in_sync()
+    owner.domains[owner.tag]["title"] = "no more"
+    assert "KVP221" in owner.plan().err
+    del owner.specs["domains"]
+    owner.apply()
+    assert "<title>theirs now</title>" in conn.lookupByName(owner.tag).XMLDesc()
+    assert other.destroy().code == 0
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_what_another_stack_owns_is_not_destroyed_by_old_claims(
+    owner: Stack, conn: libvirt.virConnect, torn: bool
+) -> None:
+    """`torn`: the old claim is that of a run that was cut, and names no key."""
+    owner.apply()
+    assert owner.host is not None
+    volume, connect = f"volume.{owner.tag}/disk.qcow2", ("--connect", owner.host.uri)
+    secret = next(s for s in conn.listAllSecrets() if s.usageID().endswith(f"claims/{owner.uid}"))
+    old = secret.XMLDesc()
+    other = beside(owner, volumes=owner.specs["volumes"])
+    other.write()
+    theirs, ours = (("--specs", str(it.path), *connect) for it in (owner, other))
+    everything = (volume, f"pool.{owner.tag}", f"network.{owner.tag}", f"domain.{owner.tag}")
+    assert kvmplan("forget", *everything, *theirs).code == 0
+    assert kvmplan("adopt", *everything, *ours).code == 0
+    if torn:
+        root = etree.fromstring(old)
+        entries = json.loads(root.findtext("description") or "")
+        entries["entries"][volume] = {"key": "", "phase": "creating"}
+        the(root, "description").text = json.dumps(entries)
+        old = etree.tostring(root, encoding="unicode")
+    conn.secretDefineXML(old)
+    assert owner.plan().err.count("KVP221") >= 4
+    owner.specs["stack"]["prune"] = True
+    del owner.specs["networks"], owner.specs["domains"]
+    pruned = owner.run("plan", "--allow-data-loss", "volume.*")
+    assert "will be deleted" not in pruned.out
+    assert "- network" not in pruned.out
+    left = owner.destroy()
+    assert left.last == NOTHING_APPLIED
+    assert left.err.count("KVP221") == 4, str(left)
+    for kind, lookup in (("domain", conn.lookupByName), ("network", conn.networkLookupByName)):
+        assert lookup(owner.tag).name() == owner.tag, kind
+    assert (owner.directory / "pool" / "disk.qcow2").exists()
+    assert kvmplan("forget", *everything, *theirs).code == 0
+    assert other.run("destroy", "--auto-approve", "--allow-data-loss", "volume.*").code == 0
+    assert not (owner.directory / "pool" / "disk.qcow2").exists()
 
 
 def test_lost_claims_make_objects_unowned(owner: Stack, conn: libvirt.virConnect) -> None:

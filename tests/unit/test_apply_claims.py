@@ -18,6 +18,7 @@ from kvmplan.apply.port import HostError
 from kvmplan.diagnostics import Failure
 from kvmplan.inventory import Claims, Hold
 from kvmplan.kinds.verbs import Verb
+from kvmplan.plan.change import Action
 from kvmplan.plan.options import PlanOptions
 from kvmplan.spec.desired import Lifecycle
 from tests.unit.fakehost import FACTS, STACK, FakeHost, Thing, desired, planned, short
@@ -117,12 +118,19 @@ def test_claims_of_the_unmarked_say_what_was_applied() -> None:
     assert entries["domain.web"].applied is None
 
 
+EMPTY_VOLUME = (
+    "<volume><name>a</name><capacity>1073741824</capacity><allocation>0</allocation>"
+    "<target><format type='raw'/></target></volume>"
+)
+WRITTEN_VOLUME = EMPTY_VOLUME.replace("<allocation>0", "<allocation>4096")
+
+
 def test_a_volume_whose_creation_was_cut_stays_torn() -> None:
     host = FakeHost()
 
     def cut(verb: Verb, address: Address) -> None:
         if verb is Verb.CREATE_VOLUME:
-            host._new_volume(address, "<volume><name>a</name><target/></volume>")
+            host._new_volume(address, EMPTY_VOLUME)
             raise BROKEN
 
     host.before = cut
@@ -192,6 +200,82 @@ def test_what_could_not_be_made_is_not_claimed_in_the_end() -> None:
     run(LAB, host)
     assert host.claims is not None
     assert set(host.claims.entries) == {"pool.vms"}
+
+
+TAKEN = HostError("it exists already", code=90, name="VIR_ERR_STORAGE_VOL_EXIST")
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_volume_that_somebody_else_has_made_at_that_moment_is_not_claimed(known: bool) -> None:
+    """`known`: one of that name was ours, and is gone."""
+    host = FakeHost()
+    if known:
+        run(LAB, host)
+        del host.things[short("volume.vms/a")], host.things[short("domain.web")]
+
+    def strange(verb: Verb, address: Address) -> None:
+        if verb is Verb.CREATE_VOLUME:
+            host._new_volume(address, WRITTEN_VOLUME)
+            raise TAKEN
+
+    host.before = strange
+    run(LAB, host)
+    assert host.claims is not None
+    assert "volume.vms/a" not in host.claims.entries
+    host.before = lambda verb, address: None
+    run(LAB, host)
+    assert "volume.vms/a" not in host.claims.entries
+    assert host.things[short("volume.vms/a")].document.count("4096") == 1
+
+
+def test_what_is_written_into_a_torn_volume_after_the_plan_is_not_lost() -> None:
+    host = FakeHost()
+    wanted = {"pool.vms": LAB["pool.vms"], "volume.vms/a": {"capacity": "2GiB"}}
+
+    def cut(verb: Verb, address: Address) -> None:
+        if verb is Verb.CREATE_VOLUME:
+            host._new_volume(address, EMPTY_VOLUME)
+            raise BROKEN
+
+    host.before = cut
+    run(wanted, host)
+    host.before = lambda verb, address: None
+    plan = planned(desired(wanted), host)
+    assert [change.action for change in plan.plan.acting] == [Action.REPLACE]
+    thing = host.things[short("volume.vms/a")]
+    thing.document = thing.document.replace("<allocation unit='bytes'>0", "<allocation>4096")
+    thing.document = thing.document.replace("<allocation>0", "<allocation>4096")
+    apply(plan, {"local": host}, {}, lambda event: None)
+    assert host.things[short("volume.vms/a")] is thing
+
+
+@pytest.mark.parametrize(
+    ("volume", "verb", "key"),
+    [
+        ({"clone": "vms/gold"}, Verb.CLONE_VOLUME, ""),
+        ({"capacity": "1GiB", "allocation": "1GiB"}, Verb.CREATE_VOLUME, ""),
+        ({"capacity": "1GiB", "content": "x", "format": "raw"}, Verb.UPLOAD, "/pools/vms/a"),
+    ],
+)
+def test_what_would_not_show_whose_it_is_is_noted_right_before(
+    volume: dict[str, Any], verb: Verb, key: str
+) -> None:
+    host = FakeHost()
+    host._new_volume(short("volume.vms/gold"), WRITTEN_VOLUME)
+    seen: list[tuple[Verb, str, str]] = []
+
+    def look(done: Verb, address: Address) -> None:
+        assert host.claims is not None
+        if address.kind is Kind.VOLUME:
+            claim = host.claims.entries[address.short]
+            seen.append((done, claim.phase, claim.key))
+
+    host.before = look
+    run({"pool.vms": LAB["pool.vms"], "volume.vms/a": volume}, host)
+    assert (verb, "begun", key) in seen
+    assert (Verb.CREATE_VOLUME, "creating", "") in seen or verb is not Verb.UPLOAD
+    assert host.claims is not None
+    assert host.claims.entries["volume.vms/a"].phase == "done"
 
 
 def test_a_replaced_object_is_claimed_anew_once_the_old_one_is_gone() -> None:

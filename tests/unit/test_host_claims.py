@@ -65,6 +65,24 @@ def test_the_same_claims_are_the_same_bytes_in_any_order() -> None:
         '{"format":1,"stack":{"name":"a","origin":""},"uid":"u","entries":{"nothing":{"key":""}}}',
         '{"format":1,"stack":{"name":"a","origin":""},"uid":"u","entries":[]}',
         '{"format":1,"stack":{"name":"a","origin":""},"uid":"u","entries":{"volume.a":{"key":""}}}',
+        '{"format":1,"stack":{"name":"a","origin":""},"uid":7,"entries":{}}',
+        '{"format":1,"stack":{"name":["a"],"origin":""},"uid":"u","entries":{}}',
+        "[" * 50_000,
+        '{"format":' + "[" * 50_000,
+        *(
+            f'{{"format":1,"stack":{{"name":"a","origin":""}},"uid":"u","entries":{{"domain.a":{it}}}}}'
+            for it in (
+                "[]",
+                '{"key":1}',
+                '{"key":"","phase":{}}',
+                '{"key":"","born":"x"}',
+                '{"key":"","applied":[1]}',
+                '{"key":"","applied":' + '{"a":' * 500 + "1" + "}" * 501,
+                '{"key":"","hold":["a",1,"b"]}',
+                '{"key":"","hold":7}',
+                '{"key":"","waiting":{"a":1}}',
+            )
+        ),
     ],
 )
 def test_what_cannot_be_read_is_an_error_that_names_the_secret(text: str) -> None:
