@@ -16,7 +16,7 @@ import libvirt
 import pytest
 
 from tests.faults.zygote import ROOT
-from tests.integration.support import Stack, Tree, kvmplan, stack
+from tests.integration.support import NOTHING_APPLIED, Stack, Tree, idle_domain, kvmplan, stack
 from tests.privatehost import PrivateHost
 
 KILLED = """
@@ -244,6 +244,44 @@ def test_what_a_killed_run_was_filling_is_made_again(
     it.settle()
     assert bytes_of(it)[: len(expected)] == expected
     assert list(claimed(conn, it).values()) == ["done"]
+
+
+@pytest.mark.parametrize("kind", ["network", "pool", "domain"])
+def test_what_has_a_uuid_is_its_makers_whenever_it_appears(
+    it: Stack, conn: libvirt.virConnect, kind: str
+) -> None:
+    """The claim of a run that was killed names the uuid that it would have given."""
+    name = f"{it.tag}-x"
+    strange, define, look_up, spec = {
+        "network": (
+            f"<network><name>{name}</name></network>",
+            "networkDefineXML",
+            "networkLookupByName",
+            {"forward": "none"},
+        ),
+        "pool": (
+            f"<pool type='dir'><name>{name}</name>"
+            f"<target><path>{it.directory}</path></target></pool>",
+            "storagePoolDefineXML",
+            "storagePoolLookupByName",
+            {"path": str(it.directory)},
+        ),
+        "domain": (
+            f"<domain type='qemu'><name>{name}</name><memory>65536</memory>"
+            "<os><type>hvm</type></os></domain>",
+            "defineXML",
+            "lookupByName",
+            idle_domain(),
+        ),
+    }[kind]
+    it.specs = {"stack": it.specs["stack"], f"{kind}s": {name: spec}}
+    kill(it, f"virConnect.{define}", "before")
+    theirs = getattr(conn, define)(strange)
+    assert it.plan().code in (0, 1)
+    assert it.destroy().last == NOTHING_APPLIED
+    assert getattr(conn, look_up)(name).UUIDString() == theirs.UUIDString()
+    theirs.undefine()
+    it.specs = {"stack": it.specs["stack"]}
 
 
 def test_two_that_make_the_same_at_once(it: Stack, conn: libvirt.virConnect) -> None:
