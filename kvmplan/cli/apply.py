@@ -293,10 +293,16 @@ def _last_word() -> None:
         writer.join(SECONDS_FOR_THE_LAST_WORD)
 
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends an apply in good order; SIGHUP comes when the terminal, or ssh, is gone."""
+
+
 @contextmanager
 def _signals() -> Iterator[_Interrupted]:
     handler = _Interrupted()
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    # What is ignored stays so: nohup, and what a shell starts in the background.
+    heard = [it for it in ENDING if signal.getsignal(it) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heard}
     try:
         yield handler
     finally:

@@ -63,7 +63,7 @@ def translate(error: libvirt.libvirtError, doing: str = "", *, live: bool = Fals
         live: whether a running object was to be changed: only then "unsupported" means `NotLive`.
     """
     code: int = error.get_error_code() or 0
-    message: str = error.get_error_message() or str(error)
+    message = (error.get_error_message() or str(error)).strip()
     kind: type[HostError] = HostError
     if _lost(error, code):
         kind = ConnectionLost

@@ -32,6 +32,8 @@ from kvmplan.mapping.foreign import read_json
 PREFIX = f"{secrets.PREFIX}lock/"
 BEAT_SECONDS = 10.0
 LEASE_SECONDS = 60.0
+GIVING_BACK = 2
+"""How often it is tried: a connection may end in the very call."""
 _LOOK_SECONDS = 1.0
 _UNSEEN_SECONDS = 5.0
 _DOING = "holding the lock"
@@ -112,9 +114,11 @@ class HeldLock:
     ) -> None:
         """Give it back. A host that is gone keeps it until its lease is over."""
         self._done.set()
-        with suppress(libvirt.libvirtError, HostError):
-            self._connections.renew()
-            attended(self._connections.alive, self._release, "giving the lock back")
+        for _ in range(GIVING_BACK):
+            with suppress(libvirt.libvirtError, HostError):
+                self._connections.renew()
+                attended(self._connections.alive, self._release, "giving the lock back")
+                return
 
     def _release(self) -> None:
         # A beat under way would bring the secret back.

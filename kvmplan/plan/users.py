@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from posixpath import normpath
 
 from lxml.etree import _Element as Element
 
@@ -168,7 +169,13 @@ def _paths(disks: Iterable[Element]) -> Iterator[tuple[str, str | None]]:
     for disk in disks:
         target, source = disk.find("target"), disk.find("source")
         name = disk.get("name") if target is None else target.get("dev")
-        yield name or "", None if source is None else source.get("file") or source.get("dev")
+        yield name or "", None if source is None else _file_of(source)
+
+
+def _file_of(source: Element) -> str | None:
+    """The file or device of a source; ``/a/../b`` is ``/b``, as libvirt's volumes are told."""
+    path = source.get("file") or source.get("dev")
+    return normpath(path) if path else None
 
 
 def _pools_off(inventory: Inventory) -> dict[str, str]:
@@ -205,7 +212,7 @@ def _disk(disk: Element, domain: str, running: bool, saved: bool = False) -> Ite
         source = layer.find("source")
         if source is not None:
             volume = _volume_in(source)
-            path = source.get("file") or source.get("dev") or network_source(source)
+            path = _file_of(source) or network_source(source)
             if path or volume:
                 yield path, volume, DiskUse(domain, name, running, top, shared, saved=saved)
         layer, top = layer.find("backingStore"), False

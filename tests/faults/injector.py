@@ -49,7 +49,8 @@ class Fault:
     """What happens at which call.
 
     Attributes:
-        kind: ``none``; ``interrupt`` is Ctrl-C, ``terminate`` SIGTERM, ``insist`` both;
+        kind: ``none``; ``interrupt`` is Ctrl-C, ``terminate`` SIGTERM,
+            ``hangup`` SIGHUP, ``insist`` the first two;
             ``kill-before`` and ``kill-after`` end this process; ``fail-before`` and ``fail-after``
             answer an error instead of the call, or once it is done; ``daemon-before`` and
             ``daemon-during`` end libvirtd; ``freeze`` stops it; ``ssh-before`` and ``ssh-during``
@@ -127,6 +128,8 @@ class Injector:
                 os.kill(os.getpid(), signal.SIGINT)
             case "terminate":
                 os.kill(os.getpid(), signal.SIGTERM)
+            case "hangup":
+                os.kill(os.getpid(), signal.SIGHUP)
             case "insist":
                 os.kill(os.getpid(), signal.SIGTERM)
                 os.kill(os.getpid(), signal.SIGINT)

@@ -11,6 +11,7 @@ import pytest
 from kvmplan.apply.port import HostError, LockHeld
 from kvmplan.host import claims as store
 from kvmplan.host import open_host
+from kvmplan.host import secrets as secret_store
 from kvmplan.host.live import LibvirtHost
 from kvmplan.host.lock import HeldLock
 from kvmplan.inventory import Claim, Claims, Wanted
@@ -169,6 +170,24 @@ def test_a_dead_holders_lock_is_broken_after_a_whole_lease(host: LibvirtHost, st
             dead.check()
         dead.__exit__(None, None, None)
         lock.check()
+
+
+def test_a_connection_that_ends_in_the_last_call_does_not_keep_the_lock(
+    host: LibvirtHost, stack: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = secret_store.undefine
+    failed: list[str] = []
+
+    def once(connection: object, uuid: str) -> bool:
+        if not failed:
+            failed.append(uuid)
+            raise libvirt.libvirtError("the connection ended")
+        return real(connection, uuid)
+
+    with host.lock(stack, "apply", 0):
+        monkeypatch.setattr(secret_store, "undefine", once)
+    assert failed
+    assert not [lock for lock in host.locks() if lock.stack_uid == stack]
 
 
 def test_a_living_holder_is_never_broken(host: LibvirtHost, stack: str) -> None:

@@ -37,6 +37,25 @@ def test_a_scsi_disk_brings_its_controller_to_a_running_guest(
             assert root.find("devices/disk/target[@bus='scsi']") is not None
 
 
+def test_what_moves_to_another_bus_gets_another_address(
+    private_host: PrivateHost, conn: libvirt.virConnect, tmp_path: Path
+) -> None:
+    with stack(tmp_path, private_host) as made:
+        made.specs["pools"] = {made.tag: {"path": str(tmp_path / "pool")}}
+        made.specs["volumes"] = {f"{made.tag}/a.qcow2": {"capacity": "1MiB"}}
+        disk = {"volume": f"{made.tag}/a.qcow2"}
+        made.specs["domains"] = {made.tag: idle_domain(disks={"vda": disk}, watchdog="i6300esb")}
+        made.apply()
+        for bus, watchdog in (("sata", "i6300esb"), ("scsi", "ib700"), ("virtio", "i6300esb")):
+            disk["bus"] = bus
+            made.domains[made.tag]["watchdog"] = watchdog
+            made.settle()
+            root = document(conn.lookupByName(made.tag))
+            kind = "pci" if bus == "virtio" else "drive"
+            assert root.find(f"devices/disk/address[@type='{kind}']") is not None
+            assert root.find("devices/watchdog").get("model") == watchdog
+
+
 def test_bandwidth_of_a_running_guest(
     private_host: PrivateHost, conn: libvirt.virConnect, tmp_path: Path, summaries: Path
 ) -> None:

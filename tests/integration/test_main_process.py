@@ -97,7 +97,9 @@ def test_whoever_is_locked_out_is_told_by_whom(private_host: PrivateHost, tmp_pa
         made.in_sync()
 
 
-@pytest.mark.parametrize(("word", "code"), [("interrupt", 130), ("terminate", 143)])
+@pytest.mark.parametrize(
+    ("word", "code"), [("interrupt", 130), ("terminate", 143), ("hangup", 143)]
+)
 def test_an_interrupted_apply_finishes_its_step(
     private_host: PrivateHost, tmp_path: Path, word: str, code: int
 ) -> None:
