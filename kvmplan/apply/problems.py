@@ -129,6 +129,9 @@ def unclaimed(host: str, error: HostError) -> Diagnostic:
     return Diagnostic("KVP606", Severity.ERROR, summary, remedy=remedy)
 
 
+_SHAPE = "correct the field, the `xml:` fragment or the template that makes this part of it"
+
+
 def _tell(error: Exception) -> tuple[str, str, str | None]:
     match error:
         case ConnectionLost():
@@ -154,7 +157,7 @@ def _tell(error: Exception) -> tuple[str, str, str | None]:
         case LookupError() | ValueError():
             return "KVP604", _plain(error), None
         case Invalid():
-            return "KVP605", str(error), "correct the `xml:` fragment or the template behind it"
+            return "KVP605", str(error), _SHAPE
         case NotAsWanted():
             return "KVP610", str(error), AGAIN
     return "KVP901", f"internal error: {_origin(error)}", "please report it"
