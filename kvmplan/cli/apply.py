@@ -293,16 +293,16 @@ def _last_word() -> None:
         writer.join(SECONDS_FOR_THE_LAST_WORD)
 
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What ends an apply in good order; SIGHUP comes when the terminal, or ssh, is gone."""
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+"""What ends an apply in good order; pipelines send them to what a shell started with ``&``, too."""
 
 
 @contextmanager
 def _signals() -> Iterator[_Interrupted]:
     handler = _Interrupted()
-    # What is ignored stays so: nohup, and what a shell starts in the background.
-    heard = [it for it in ENDING if signal.getsignal(it) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handler) for number in heard}
+    # A terminal, or ssh, that is gone ends it likewise; nohup says that it shall not.
+    gone = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    before = {number: signal.signal(number, handler) for number in (*_ENDING, *gone)}
     try:
         yield handler
     finally:

@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import pkgutil
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -26,6 +27,8 @@ def main(arguments: list[str]) -> int:
         _serve()
         return 0
     kind, at, _, *command = arguments
+    # As in a terminal, even where the tests themselves were started by nohup.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     inject(Fault(kind, int(at)), Path(os.devnull))
     return kvmplan.cli.run(command)
 

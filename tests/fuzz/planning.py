@@ -62,8 +62,8 @@ def plan_on_damage(data: bytes) -> None:
 
     full = {name: _with(inventory, which, edited) for name, inventory in stage.full.items()}
     stage = replace(stage, full=full)
-    planner = Planner(desired, stage.first(desired), SKELETON, options, stage.complete)
     with suppress(Failure):
+        planner = Planner(desired, stage.first(desired), SKELETON, options, stage.complete)
         planned = planner.plan()
         plan_text(planned.plan)
         plan_json_text(planned.plan)
