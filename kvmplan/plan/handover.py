@@ -188,13 +188,17 @@ def separated(changes: Iterable[Change]) -> tuple[Pairs, Pairs]:
             step.verb is Verb.SHUTDOWN for step in change.steps
         )
         for field in change.fields:
-            if not isinstance(field.before, Mapping) or field.after is not None:
-                continue
-            for name in filter(None, map(field.before.get, ("volume", "network"))):
+            for name in parted(field):
                 gone.add((change.address, name))
                 if stays_up and field.verb is None:
                     kept.add((change.address, name))
     return frozenset(gone), frozenset(kept)
+
+
+def parted(change: FieldChange) -> Iterator[str]:
+    """The volume or the network that a domain is without once a member of it is gone."""
+    if isinstance(change.before, Mapping) and change.after is None:
+        yield from filter(None, map(change.before.get, ("volume", "network")))
 
 
 def leaves(intent: Intent | None, source: str) -> bool:
