@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol
 from kvmplan.address import Address, Kind
 from kvmplan.inventory import Inventory
 from kvmplan.mapping.impact import Impact
-from kvmplan.plan.change import Action, Change, Guarded
+from kvmplan.plan.change import Action, Change, Guarded, Reason
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.strangers import standing
 from kvmplan.plan.users import Users, carried
@@ -81,8 +81,8 @@ class PreventDestroy:
     code: ClassVar[str] = "KVP210"
 
     def check(self, change: Change, scene: Scene) -> Guarded | None:
-        """Refuse deletes of protected objects."""
-        if change.action not in (Action.DELETE, Action.REPLACE):
+        """Refuse deletes of protected objects; what a cut run has left was none yet."""
+        if not scene.goes(change.address) or change.reason is Reason.TORN:
             return None
         resource = scene.resources.get(change.address)
         claim = scene.inventories[change.address.host].claim(change.address)
