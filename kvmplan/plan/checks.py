@@ -22,12 +22,16 @@ from kvmplan.plan.sources import Sources
 from kvmplan.plan.users import Users
 from kvmplan.spec.desired import Resource
 
+HALF_MADE = "which holds a part of what a run was filling it with as it was cut"
+MAKE_AGAIN = "take it into the plan too: it is made again"
+
 
 def check_references(
     resources: Mapping[Address, Resource],
     inventories: Mapping[str, Inventory],
     acting: Iterable[Address],
     left_out: Set[Address],
+    half_made: Set[Address],
     found: Diagnostics,
 ) -> None:
     """KVP120 for every reference that neither the specs nor the host can meet.
@@ -37,6 +41,7 @@ def check_references(
         inventories: the hosts, by name.
         acting: what the plan changes: errors there, warnings elsewhere.
         left_out: what --target and --exclude keep out of the plan.
+        half_made: the volumes that a cut run has filled in part, and that stay so.
         found: gets the problems.
     """
     active = set(acting)
@@ -48,20 +53,18 @@ def check_references(
         for target in wanted(resource):
             inventory = inventories.get(target.host)
             planned = target in resources and target not in left_out
-            if planned or inventory is None or _is_there(target, inventory):
+            there = planned or (inventory is not None and _is_there(target, inventory))
+            if inventory is None or (there and target not in half_made):
                 continue
             if target in resources and address not in active:
                 continue
             severity = Severity.ERROR if address in active else Severity.WARNING
-            _missing(
-                severity,
-                address,
-                target,
-                places.get(target, resource.place),
-                resources,
-                inventory,
-                found,
-            )
+            place = places.get(target, resource.place)
+            if target in half_made:
+                summary = f"{address.short} refers to {target.short}, {HALF_MADE}"
+                found.add(severity, "KVP120", summary, place, MAKE_AGAIN, address)
+            else:
+                _missing(severity, address, target, place, resources, inventory, found)
 
 
 def _is_there(target: Address, inventory: Inventory) -> bool:

@@ -143,14 +143,19 @@ class Planner:
         if self._options.destroy:
             return
         actions = {draft.address: draft.action for draft in acting}
-        left_out = {a for a in self._desired.resources if not self._judge.is_chosen(a)}
-        check_references(self._desired.resources, self._inventories, actions, left_out, self._found)
+        self._check_references(actions)
         self._check_storage(acting)
         conflicts = Conflicts(self._judge.intents, actions, self._found)
         for host in users:
             conflicts.check(host, self._inventories[host], users[host])
             here = [draft for draft in acting if draft.address.host == host]
             check_overlaid(here, self._inventories[host], users[host], self._found)
+
+    def _check_references(self, actions: Mapping[Address, Action]) -> None:
+        resources = self._desired.resources
+        left_out = {a for a in resources if not self._judge.is_chosen(a)}
+        half_made = self._judge.owned.half_made(resources) - actions.keys()
+        check_references(resources, self._inventories, actions, left_out, half_made, self._found)
 
     def _check_storage(self, acting: Iterable[Verdict]) -> None:
         """What storage cannot do is said before it is tried."""
