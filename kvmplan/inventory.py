@@ -285,6 +285,11 @@ class Inventory:
         return unseen | {key: name for name, key in self.names.get(Kind.VOLUME, EMPTY).items()}
 
     @cached_property
+    def domain_by_uuid(self) -> Mapping[str, str]:
+        """Uuid -> name of every domain."""
+        return {key: name for name, key in self.names.get(Kind.DOMAIN, EMPTY).items()}
+
+    @cached_property
     def lost(self) -> Mapping[str, frozenset[str]]:
         """Network that runs -> running domains that it has lost, of those that were read.
 

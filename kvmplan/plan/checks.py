@@ -15,7 +15,7 @@ from kvmplan.inventory import EMPTY, Inventory
 from kvmplan.plan.change import Action
 from kvmplan.plan.collisions import Collisions
 from kvmplan.plan.intent import Intent
-from kvmplan.plan.leases import has_lease
+from kvmplan.plan.leases import given
 from kvmplan.plan.references import wanted
 from kvmplan.plan.shared import Shared
 from kvmplan.plan.sources import Sources
@@ -169,16 +169,19 @@ class Conflicts:
 
     def _leases(self, domains: list[Intent]) -> None:
         """An interface keeps its MAC, and its network may have another lease for that."""
+        leases = dict[Address, Set[tuple[str | None, str | None]]]()
         for intent in domains:
             nics = getattr(intent.resource.model, "interfaces", None) or {}
             for key, nic in nics.items():
                 if nic.ip is None or nic.mac is not None:
                     continue
                 mac = intent.tree["interfaces"][key]["mac"]
-                network = self._resources.get(
-                    Address(intent.address.host, Kind.NETWORK, nic.network)
-                )
-                if network is not None and not has_lease(network.model, mac, nic.ip):
+                address = Address(intent.address.host, Kind.NETWORK, nic.network)
+                if address not in self._resources:
+                    continue
+                if address not in leases:
+                    leases[address] = given(self._resources[address].model)
+                if (mac, nic.ip) not in leases[address]:
                     here = f"{intent.address.short}: '{key}'"
                     summary = f"{here} keeps the MAC {mac}, which has another lease"
                     remedy = f"take that lease out of network.{nic.network}, or ask for its address"
