@@ -18,7 +18,7 @@ from kvmplan.plan.intent import Intent
 from kvmplan.plan.leases import given
 from kvmplan.plan.references import wanted
 from kvmplan.plan.shared import Shared
-from kvmplan.plan.sources import Sources
+from kvmplan.plan.sources import Sources, Tree
 from kvmplan.plan.users import Users
 from kvmplan.spec.desired import Resource
 
@@ -108,20 +108,21 @@ class Conflicts:
     def __init__(
         self,
         intents: Mapping[Address, Intent],
+        prospects: Mapping[Address, Tree],
         actions: Mapping[Address, Action],
         found: Diagnostics,
     ) -> None:
         self._intents, self._actions, self._found = intents, actions, found
+        self._prospects = prospects
         self._resources = {address: intent.resource for address, intent in intents.items()}
 
-    def check(self, host: str, inventory: Inventory, users: Users) -> None:
+    def check(self, host: str, inventory: Inventory, users: Users, sources: Sources) -> None:
         """Report MACs, disks, bridges and subnets that collide."""
         domains, networks = self._of(Kind.DOMAIN, host), self._of(Kind.NETWORK, host)
         self._macs(domains, users)
         self._leases(domains)
-        sources = Sources(host, self._resources, inventory)
         volumes = self._of(Kind.VOLUME, host)
-        Shared(sources, users, self._intents.get, self._report).check(domains, volumes)
+        Shared(sources, users, self._prospects, self._report).check(domains, volumes)
         Collisions(inventory, users, networks, self._report).check(domains)
 
     def _of(self, kind: Kind, host: str) -> list[Intent]:

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from kvmplan.address import Address
 from kvmplan.inventory import FORGOTTEN, Record
-from kvmplan.plan.change import Action, FieldChange, Reason
+from kvmplan.plan.change import Action, FieldChange, Reason, Tree
 from kvmplan.plan.fields import NOTHING, Compared
 from kvmplan.plan.intent import Intent
+
+LEFT_ALONE = frozenset({Reason.HELD, Reason.HELD_BACK, Reason.BLOCKED})
+"""Why an object stays as it is, whatever the specs say."""
 
 
 @dataclass(slots=True)
@@ -50,6 +53,13 @@ class Verdict:
         wanted = self.intent.resource.lifecycle.prevent_destroy
         left_alone = self.reason in (Reason.HELD, Reason.HELD_BACK)
         return None if wanted == claim.protect or (left_alone and not wanted) else wanted
+
+    @property
+    def prospect(self) -> Tree:
+        """What becomes of it; what this plan leaves alone stays as it is."""
+        if self.intent is None:
+            return {}
+        return (self.intent.live or {}) if self.reason in LEFT_ALONE else self.intent.tree
 
     @property
     def is_in_sync(self) -> bool:
