@@ -206,9 +206,8 @@ class InUse:
         yield from self._overlays(address, scene)
 
     def _overlays(self, address: Address, scene: Scene) -> Iterator[str]:
-        record = scene.inventories[address.host].record(address)
-        overlays = scene.users[address.host].overlays
-        for overlay in overlays.get(record.key, ()) if record else ():
+        path = scene.inventories[address.host].volume_paths.get(address.name, "")
+        for overlay in scene.users[address.host].overlays.get(path, ()):
             if not scene.goes(Address(address.host, Kind.VOLUME, overlay)):
                 yield f"volume.{overlay}"
 

@@ -90,9 +90,9 @@ class Sources:
 
     def _path(self, volume: Address) -> str | None:
         if self._inventory is not None:
-            live = self._inventory.names.get(Kind.VOLUME, EMPTY).get(volume.name)
+            live = self._inventory.volume_paths.get(volume.name)
             if live is not None:
-                return str(live)
+                return live
         written = path_of(volume, self._resources)
         if written is not None or self._inventory is None:
             return written
