@@ -63,7 +63,7 @@ class Execution:
         book.before_writing = self._check_lock
         self._looked = float("-inf")
         self._leases: dict[Address, tuple[tuple[str, str, int], ...]] = {}
-        self._kept: dict[str, Address] = {}
+        self._kept: dict[Address, Address] = {}
         self.lost = False
 
     def open(self, changes: Iterable[Change]) -> None:
@@ -149,8 +149,9 @@ class Execution:
         if task.change.action is Action.REPLACE and step.verb in REMOVING:
             self._book.begin_again(task.wanted)
         if step.verb is Verb.DETACH and fallback is not None:
-            names = (name for field in task.changes_of(step) for name in parted(field))
-            self._kept |= dict.fromkeys(names, step.address)
+            fields = task.changes_of(step)
+            kept = (used for field in fields for used in parted(task.change, field))
+            self._kept |= dict.fromkeys(kept, step.address)
         return fallback
 
     def _check_kept(self, change: Change) -> None:
@@ -159,7 +160,7 @@ class Execution:
         Raises:
             Stale: a running guest keeps it until its next stop.
         """
-        user = self._kept.get(change.address.name)
+        user = self._kept.get(change.address)
         if user is not None and any(step.verb in REMOVING for step in change.steps):
             raise Stale(f"the running {user.short} has not let go of it, until its next stop")
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics
+from kvmplan.diff import at
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.impact import Impact
 from kvmplan.plan.change import Action, Change, FieldChange, Pending
@@ -22,7 +23,7 @@ from kvmplan.plan.storage import SHARED, place_of
 from kvmplan.plan.users import DiskUse, Users, uses_of
 from kvmplan.plan.verdict import Verdict
 
-Pairs = frozenset[tuple[Address, str]]
+Pairs = frozenset[tuple[Address, Address]]
 Takes = Mapping[Address, frozenset[Node]]
 """What each domain that takes disks waits for: the parts of others that give them up."""
 
@@ -196,11 +197,11 @@ class Handovers:
 
 
 def separated(changes: Iterable[Change]) -> tuple[Pairs, Pairs]:
-    """Which volumes and networks domains are without after this plan, by domain and name.
+    """Which volumes and networks domains are without after this plan.
 
     The second are those of them that a running guest keeps until its next stop.
     """
-    gone, kept = set[tuple[Address, str]](), set[tuple[Address, str]]()
+    gone, kept = set[tuple[Address, Address]](), set[tuple[Address, Address]]()
     for change in changes:
         if change.address.kind is not Kind.DOMAIN:
             continue
@@ -208,17 +209,32 @@ def separated(changes: Iterable[Change]) -> tuple[Pairs, Pairs]:
             step.verb is Verb.SHUTDOWN for step in change.steps
         )
         for field in change.fields:
-            for name in parted(field):
-                gone.add((change.address, name))
+            for used in parted(change, field):
+                gone.add((change.address, used))
                 if stays_up and field.verb is None:
-                    kept.add((change.address, name))
+                    kept.add((change.address, used))
     return frozenset(gone), frozenset(kept)
 
 
-def parted(change: FieldChange) -> Iterator[str]:
-    """The volume or the network that a domain is without once a member of it is gone."""
-    if isinstance(change.before, Mapping) and change.after is None:
-        yield from filter(None, map(change.before.get, ("volume", "network")))
+def parted(change: Change, field: FieldChange) -> Iterator[Address]:
+    """The volume or the network that a domain is without once a member of it is gone.
+
+    One that another member of it is on, or will be, stays its own.
+    """
+    if not isinstance(field.before, Mapping) or field.after is not None:
+        return
+    gone = {it.path for it in change.fields if it.after is None}
+    above = field.path[:-1]
+    staying = [
+        member
+        for tree in (change.before, change.after)
+        for key, member in (at(tree or {}, above) or {}).items()
+        if isinstance(member, Mapping) and (*above, key) not in gone
+    ]
+    for kind in (Kind.VOLUME, Kind.NETWORK):
+        name = field.before.get(kind)
+        if name and all(member.get(kind) != name for member in staying):
+            yield Address(change.address.host, kind, name)
 
 
 def _removes_disk(change: FieldChange) -> bool:
