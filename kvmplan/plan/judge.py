@@ -277,7 +277,7 @@ class Judge:
         fields = pending(intent, running)
         handmade = tell_apart(intent, fields, compared, inventory.facts, running)
         if self._options.drift == "keep":
-            handmade = replace(handmade, back=(), waiting=fields)
+            handmade = handmade.kept(fields)
         compared = handmade.beside(compared)
         self.unlisted += [Unlisted(address, path) for path in compared.unlisted]
         touched = {change.path for change in compared.changes if change.verb is not None}

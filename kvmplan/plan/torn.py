@@ -100,11 +100,11 @@ def made_for_overlays(inventory: Inventory, skeleton: Any) -> frozenset[Address]
 
 def begun_volumes(inventory: Inventory) -> Iterator[Record]:
     """What is there of the volumes that were being made when a run was cut."""
-    for short in inventory.claims.entries if inventory.claims else ():
-        volume = parse_address(short, inventory.host)
-        record = inventory.record(volume) if is_begun(inventory, volume) else None
-        if record is not None:
-            yield record
+    for claim in inventory.claims.entries.values() if inventory.claims else ():
+        if claim.phase in UNFINISHED:
+            record = inventory.record(parse_address(claim.address, inventory.host))
+            if record is not None and record.address.kind is Kind.VOLUME:
+                yield record
 
 
 def _below(users: Iterable[Record], inventory: Inventory, skeleton: Any) -> frozenset[Address]:
@@ -124,7 +124,8 @@ def _below(users: Iterable[Record], inventory: Inventory, skeleton: Any) -> froz
 def _guests(inventory: Inventory) -> Iterator[Record]:
     """The guests that a cut run has made."""
     for claim in inventory.claims.entries.values() if inventory.claims else ():
-        record = inventory.record(parse_address(claim.address, inventory.host))
-        begun = claim.phase == CREATING and record is not None and record.key == claim.key
-        if record is not None and begun and record.address.kind is Kind.DOMAIN:
-            yield record
+        if claim.phase == CREATING:
+            record = inventory.record(parse_address(claim.address, inventory.host))
+            begun = record is not None and record.key == claim.key
+            if record is not None and begun and record.address.kind is Kind.DOMAIN:
+                yield record
