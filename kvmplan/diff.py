@@ -52,6 +52,14 @@ def at(tree: Mapping[str, Any], path: Path) -> Any:
     return node
 
 
+def put(tree: Mapping[str, Any], path: Path, value: Any) -> dict[str, Any]:
+    """The tree with another value at a path; what is on the way and no mapping becomes one."""
+    name, *rest = path
+    below = tree.get(name)
+    inner = put(below if isinstance(below, Mapping) else {}, tuple(rest), value) if rest else value
+    return {**tree, name: inner}
+
+
 def _equal(one: Any, other: Any) -> bool:
     """Equality that knows a boolean from a number; lists and tuples are equal item by item."""
     kind = one.__class__

@@ -265,8 +265,37 @@ class Inventory:
         return address.name in self.names.get(address.kind, EMPTY)
 
     @cached_property
+    def volume_paths(self) -> Mapping[str, str]:
+        """``POOL/NAME`` -> path of every volume of an active pool, as far as it is known.
+
+        That is its key, but for LVM's, whose keys are uuids of its own: their documents tell. Of
+        those that were not read, their pools do.
+        """
+        known, pools = dict[str, str](), dict[str, str]()
+        for name, key in self.names.get(Kind.VOLUME, EMPTY).items():
+            path = key
+            if not key.startswith("/"):
+                path = self._target(Address(self.host, Kind.VOLUME, name))
+            if not path:
+                pool, _, leaf = name.partition("/")
+                if pool not in pools:
+                    pools[pool] = self._target(Address(self.host, Kind.POOL, pool))
+                path = f"{pools[pool]}/{leaf}" if pools[pool] else ""
+            if path.startswith("/"):
+                known[name] = path
+        return known
+
+    def _target(self, address: Address) -> str:
+        """Where a pool or a volume says that it is; empty if it does not, or was not read."""
+        from kvmplan.mapping.document import parse_to_read
+
+        record = self.record(address)
+        text = parse_to_read(record.document).findtext("target/path") if record else None
+        return (text or "").rstrip("/")
+
+    @cached_property
     def volume_by_path(self) -> Mapping[str, str]:
-        """Path -> ``POOL/NAME`` of every volume of an active pool; its key is its path.
+        """Path -> ``POOL/NAME`` of every volume of an active pool.
 
         Those that this stack has claimed in inactive pools are here too: nobody can see them, and
         the guests' disks on them are no different for it.
@@ -282,7 +311,12 @@ class Inventory:
             for claim in (self.claims.entries.values() if self.claims and idle else ())
             if claim.key and claim.address.startswith(idle)
         }
-        return unseen | {key: name for name, key in self.names.get(Kind.VOLUME, EMPTY).items()}
+        return unseen | {path: name for name, path in self.volume_paths.items()}
+
+    @cached_property
+    def domain_by_uuid(self) -> Mapping[str, str]:
+        """Uuid -> name of every domain."""
+        return {key: name for name, key in self.names.get(Kind.DOMAIN, EMPTY).items()}
 
     @cached_property
     def lost(self) -> Mapping[str, frozenset[str]]:

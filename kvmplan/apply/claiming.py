@@ -23,11 +23,11 @@ def vanished(
     is held keeps its claim; so does a volume without its pool, which may come back, until all goes.
     So must those on volumes that were about to be made when a run was cut, where others are now.
     """
-    found = []
+    found, former = [], frozenset(inventory.former.values())
     for claim in inventory.claims.entries.values() if inventory.claims else ():
         address = parse_address(claim.address, inventory.host)
         wanted = address in intents or claim.hold is not None
-        wanted |= address in inventory.former.values()
+        wanted |= address in former
         intent = intents.get(address)
         if intent is not None and intent.record is not None and is_begun(inventory, address):
             found += [] if intent.ours or claim.hold is not None else [claim]

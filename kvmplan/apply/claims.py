@@ -60,6 +60,7 @@ class ClaimBook:
         self._active = site.inventory.facts.has_secrets
         self.before_writing: Callable[[], None] = _nothing
         self._moment, self._pending = "", dict[Address, frozenset[str]]()
+        self._drift = dict[Address, frozenset[str]]()
         # What is noted: how often it changed, how often until its volumes did, until the host knew.
         self._version = self._volumes = self._written = 0
         if found is not None and head != replace(found, entries={}):
@@ -106,6 +107,8 @@ class ClaimBook:
         for item in plan.pending:
             if not item.waiting:
                 self._pending[item.address] = frozenset(field.name for field in item.fields)
+                drift = frozenset(field.name for field in item.fields if field.drift)
+                self._drift[item.address] = drift
 
     def forget(self, claims: Iterable[Claim]) -> None:
         """Drop claims on what is not there; they are written with the next ones, or at the end."""
@@ -165,13 +168,16 @@ class ClaimBook:
                 self._version += 1
 
     def _since(self, address: Address, waiting: Iterable[str]) -> dict[str, str]:
-        """Since when fields wait for a restart: as was noted when they were planned, else now."""
+        """Since when fields wait for a restart: as was noted when they were planned, else now.
+
+        Drift that is kept waits for nothing: a plan that does not keep it changes it back.
+        """
         claim = self._before.get(address.short)
         noted = claim.waiting if claim is not None else {}
         known = self._pending.get(address, frozenset())
         return {
             name: noted[name] if name in known and name in noted else self._moment
-            for name in sorted(waiting)
+            for name in sorted(set(waiting) - self._drift.get(address, frozenset()))
         }
 
     def restarting(self, address: Address) -> None:

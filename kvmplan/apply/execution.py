@@ -22,6 +22,7 @@ from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.impact import Impact
 from kvmplan.plan.arrange import REMOVING
 from kvmplan.plan.change import Action, Change, Reason, Step
+from kvmplan.plan.handover import parted
 from kvmplan.plan.intent import Intent
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ class Execution:
         book.before_writing = self._check_lock
         self._looked = float("-inf")
         self._leases: dict[Address, tuple[tuple[str, str, int], ...]] = {}
+        self._kept: dict[Address, Address] = {}
         self.lost = False
 
     def open(self, changes: Iterable[Change]) -> None:
@@ -105,6 +107,7 @@ class Execution:
             HostError, LockLost: nothing was done.
         """
         self._check_lock()
+        self._check_kept(change)
         intent = self._intents.get(change.address)
         found = check(self._site, change, intent)
         if self._journal is not None and change.steps:
@@ -145,7 +148,21 @@ class Execution:
             raise not_restarted(step.verb, error) if restarts else error from error
         if task.change.action is Action.REPLACE and step.verb in REMOVING:
             self._book.begin_again(task.wanted)
+        if step.verb is Verb.DETACH and fallback is not None:
+            fields = task.changes_of(step)
+            kept = (used for field in fields for used in parted(task.change, field))
+            self._kept |= dict.fromkeys(kept, step.address)
         return fallback
+
+    def _check_kept(self, change: Change) -> None:
+        """What a guest should have let go of in this run, and did not, is not taken from it.
+
+        Raises:
+            Stale: a running guest keeps it until its next stop.
+        """
+        user = self._kept.get(change.address)
+        if user is not None and any(step.verb in REMOVING for step in change.steps):
+            raise Stale(f"the running {user.short} has not let go of it, until its next stop")
 
     def _before_restart(self, task: Task) -> None:
         """Look whether a restart is still needed, and note on the host that the guest goes down.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from kvmplan.diff import Difference, at, diff
+from kvmplan.diff import Difference, at, diff, put
 from kvmplan.inventory import Record
 from kvmplan.kinds.bootnote import NOTHING, Notes, read_notes
 from kvmplan.mapping.model import Mapped, chain
@@ -46,8 +46,8 @@ def differences(model: type[Mapped], notes: Notes, live: Tree) -> list[Differenc
     started: dict[str, Any] = {}
     defined: dict[str, Any] = {}
     for path in sorted(path for path in notes if _is_known(model, path)):
-        _put(started, path, notes[path])
-        _put(defined, path, at(live, path))
+        started = put(started, path, notes[path])
+        defined = put(defined, path, at(live, path))
     return diff(started, defined)
 
 
@@ -60,10 +60,9 @@ def noted(model: type[Mapped], notes: Notes, changes: Iterable[FieldChange]) -> 
         if known or change.sensitive or is_told(model, path):
             continue
         below = {inner: kept.pop(inner) for inner in tuple(kept) if inner[: len(path)] == path}
-        holder: dict[str, Any] = {}
-        _put(holder, path, change.before)
+        holder = put({}, path, change.before)
         for inner in sorted(below):
-            _put(holder, inner, below[inner])
+            holder = put(holder, inner, below[inner])
         kept[path] = at(holder, path)
     return kept
 
@@ -71,12 +70,3 @@ def noted(model: type[Mapped], notes: Notes, changes: Iterable[FieldChange]) -> 
 def without_member(notes: Notes, member: Path) -> Notes:
     """The notes once a member was plugged in or out: what it was started with is gone."""
     return {path: value for path, value in notes.items() if path[: len(member)] != member}
-
-
-def _put(tree: dict[str, Any], path: Path, value: Any) -> None:
-    """Set a value, and copy the mappings on the way, which are others'."""
-    *above, name = path
-    for step in above:
-        inner = tree.get(step)
-        tree[step] = tree = dict(inner) if isinstance(inner, dict) else {}
-    tree[name] = value

@@ -13,6 +13,7 @@ from typing import Any
 from lxml.etree import _Element as Element
 
 from kvmplan.address import Address, Kind
+from kvmplan.diff import put
 from kvmplan.inventory import Inventory
 from kvmplan.kinds import birth
 from kvmplan.kinds.context import HostContext, VolumeFacts
@@ -92,7 +93,7 @@ class Births:
         filled = dict(tree)
         for path in resource.defaults:
             member = self._fresh_member(resource, path, filled, inventory)
-            filled = _put(filled, path, self._default(resource, path, member or fresh))
+            filled = put(filled, path, self._default(resource, path, member or fresh))
         return filled
 
     def _fresh_member(
@@ -119,8 +120,3 @@ class Births:
         if value is None and isinstance(links[-1].place, Items):
             return {}
         return value
-
-
-def _put(tree: Mapping[str, Any], path: Path, value: Any) -> dict[str, Any]:
-    inner = value if len(path) == 1 else _put(tree.get(path[0]) or {}, path[1:], value)
-    return {**tree, path[0]: inner}

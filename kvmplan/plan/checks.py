@@ -15,12 +15,15 @@ from kvmplan.inventory import EMPTY, Inventory
 from kvmplan.plan.change import Action
 from kvmplan.plan.collisions import Collisions
 from kvmplan.plan.intent import Intent
-from kvmplan.plan.leases import has_lease
+from kvmplan.plan.leases import given
 from kvmplan.plan.references import wanted
 from kvmplan.plan.shared import Shared
-from kvmplan.plan.sources import Sources
+from kvmplan.plan.sources import Sources, Tree
 from kvmplan.plan.users import Users
 from kvmplan.spec.desired import Resource
+
+HALF_MADE = "which holds a part of what a run was filling it with as it was cut"
+MAKE_AGAIN = "take it into the plan too: it is made again"
 
 
 def check_references(
@@ -28,6 +31,7 @@ def check_references(
     inventories: Mapping[str, Inventory],
     acting: Iterable[Address],
     left_out: Set[Address],
+    half_made: Set[Address],
     found: Diagnostics,
 ) -> None:
     """KVP120 for every reference that neither the specs nor the host can meet.
@@ -37,6 +41,7 @@ def check_references(
         inventories: the hosts, by name.
         acting: what the plan changes: errors there, warnings elsewhere.
         left_out: what --target and --exclude keep out of the plan.
+        half_made: the volumes that a cut run has filled in part, and that stay so.
         found: gets the problems.
     """
     active = set(acting)
@@ -48,20 +53,18 @@ def check_references(
         for target in wanted(resource):
             inventory = inventories.get(target.host)
             planned = target in resources and target not in left_out
-            if planned or inventory is None or _is_there(target, inventory):
+            there = planned or (inventory is not None and _is_there(target, inventory))
+            if inventory is None or (there and target not in half_made):
                 continue
             if target in resources and address not in active:
                 continue
             severity = Severity.ERROR if address in active else Severity.WARNING
-            _missing(
-                severity,
-                address,
-                target,
-                places.get(target, resource.place),
-                resources,
-                inventory,
-                found,
-            )
+            place = places.get(target, resource.place)
+            if target in half_made:
+                summary = f"{address.short} refers to {target.short}, {HALF_MADE}"
+                found.add(severity, "KVP120", summary, place, MAKE_AGAIN, address)
+            else:
+                _missing(severity, address, target, place, resources, inventory, found)
 
 
 def _is_there(target: Address, inventory: Inventory) -> bool:
@@ -105,20 +108,21 @@ class Conflicts:
     def __init__(
         self,
         intents: Mapping[Address, Intent],
+        prospects: Mapping[Address, Tree],
         actions: Mapping[Address, Action],
         found: Diagnostics,
     ) -> None:
         self._intents, self._actions, self._found = intents, actions, found
+        self._prospects = prospects
         self._resources = {address: intent.resource for address, intent in intents.items()}
 
-    def check(self, host: str, inventory: Inventory, users: Users) -> None:
+    def check(self, host: str, inventory: Inventory, users: Users, sources: Sources) -> None:
         """Report MACs, disks, bridges and subnets that collide."""
         domains, networks = self._of(Kind.DOMAIN, host), self._of(Kind.NETWORK, host)
         self._macs(domains, users)
         self._leases(domains)
-        sources = Sources(host, self._resources, inventory)
         volumes = self._of(Kind.VOLUME, host)
-        Shared(sources, users, self._intents.get, self._report).check(domains, volumes)
+        Shared(sources, users, self._prospects, self._report).check(domains, volumes)
         Collisions(inventory, users, networks, self._report).check(domains)
 
     def _of(self, kind: Kind, host: str) -> list[Intent]:
@@ -166,16 +170,19 @@ class Conflicts:
 
     def _leases(self, domains: list[Intent]) -> None:
         """An interface keeps its MAC, and its network may have another lease for that."""
+        leases = dict[Address, Set[tuple[str | None, str | None]]]()
         for intent in domains:
             nics = getattr(intent.resource.model, "interfaces", None) or {}
             for key, nic in nics.items():
                 if nic.ip is None or nic.mac is not None:
                     continue
                 mac = intent.tree["interfaces"][key]["mac"]
-                network = self._resources.get(
-                    Address(intent.address.host, Kind.NETWORK, nic.network)
-                )
-                if network is not None and not has_lease(network.model, mac, nic.ip):
+                address = Address(intent.address.host, Kind.NETWORK, nic.network)
+                if address not in self._resources:
+                    continue
+                if address not in leases:
+                    leases[address] = given(self._resources[address].model)
+                if (mac, nic.ip) not in leases[address]:
                     here = f"{intent.address.short}: '{key}'"
                     summary = f"{here} keeps the MAC {mac}, which has another lease"
                     remedy = f"take that lease out of network.{nic.network}, or ask for its address"

@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol
 from kvmplan.address import Address, Kind
 from kvmplan.inventory import Inventory
 from kvmplan.mapping.impact import Impact
-from kvmplan.plan.change import Action, Change, Guarded
+from kvmplan.plan.change import Action, Change, Guarded, Reason
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.strangers import standing
 from kvmplan.plan.users import Users, carried
@@ -27,7 +27,7 @@ class Scene:
     Attributes:
         changes: every change of the plan.
         users: host -> who uses what there.
-        detached: domains and volumes or networks that this plan separates, by name.
+        detached: domains and volumes or networks that this plan separates.
         kept: those of them that a running guest lets go of at its next stop only.
         moment: when the plan is made, ISO 8601, UTC.
     """
@@ -37,8 +37,8 @@ class Scene:
     inventories: Mapping[str, Inventory]
     users: Mapping[str, Users]
     options: PlanOptions
-    detached: frozenset[tuple[Address, str]] = field(default_factory=frozenset)
-    kept: frozenset[tuple[Address, str]] = field(default_factory=frozenset)
+    detached: frozenset[tuple[Address, Address]] = field(default_factory=frozenset)
+    kept: frozenset[tuple[Address, Address]] = field(default_factory=frozenset)
     moment: str = ""
 
     def goes(self, address: Address) -> bool:
@@ -81,8 +81,8 @@ class PreventDestroy:
     code: ClassVar[str] = "KVP210"
 
     def check(self, change: Change, scene: Scene) -> Guarded | None:
-        """Refuse deletes of protected objects."""
-        if change.action not in (Action.DELETE, Action.REPLACE):
+        """Refuse deletes of protected objects; what a cut run has left was none yet."""
+        if not scene.goes(change.address) or change.reason is Reason.TORN:
             return None
         resource = scene.resources.get(change.address)
         claim = scene.inventories[change.address.host].claim(change.address)
@@ -182,11 +182,12 @@ class InUse:
             names = on_it if removed or record is None else carried(users, record)
             yield from self._domains(names, address, scene)
         elif address.kind is Kind.VOLUME:
-            used = address.name
-            for use in users.volumes.get(used, ()):
+            for use in users.volumes.get(address.name, ()):
                 if use.snapshot and not scene.goes(scene.domain(address.host, use.domain)):
                     yield use.user
-                elif use.running and (scene.domain(address.host, use.domain), used) in scene.kept:
+                elif (
+                    use.running and (scene.domain(address.host, use.domain), address) in scene.kept
+                ):
                     yield f"{use.user} (until its next stop)"
                 elif not use.snapshot:
                     yield from self._domains((use.domain,), address, scene)
@@ -206,9 +207,8 @@ class InUse:
         yield from self._overlays(address, scene)
 
     def _overlays(self, address: Address, scene: Scene) -> Iterator[str]:
-        record = scene.inventories[address.host].record(address)
-        overlays = scene.users[address.host].overlays
-        for overlay in overlays.get(record.key, ()) if record else ():
+        path = scene.inventories[address.host].volume_paths.get(address.name, "")
+        for overlay in scene.users[address.host].overlays.get(path, ()):
             if not scene.goes(Address(address.host, Kind.VOLUME, overlay)):
                 yield f"volume.{overlay}"
 
@@ -228,7 +228,7 @@ class InUse:
     def _domains(self, names: Iterable[str], used: Address, scene: Scene) -> Iterator[str]:
         for name in names:
             domain = scene.domain(used.host, name)
-            if not scene.goes(domain) and (domain, used.name) not in scene.detached:
+            if not scene.goes(domain) and (domain, used) not in scene.detached:
                 yield domain.short
 
 

@@ -56,6 +56,13 @@ class Handmade:
     waiting: tuple[FieldChange, ...] = ()
     strangers: tuple[Path, ...] = ()
 
+    def kept(self, fields: Iterable[FieldChange]) -> Handmade:
+        """The same where drift stays: it waits with the rest of `fields`, and is told from it."""
+        drift = {change.path for change in self.back}
+        waiting = tuple(replace(it, drift=it.path in drift) for it in fields)
+        plugged = (change.path for change in self.back if change.after is None)
+        return Handmade((), waiting, (*self.strangers, *plugged))
+
     def beside(self, compared: Compared) -> Compared:
         """What is to be changed, in the definition and in what runs alone."""
         if not (self.back or self.strangers):

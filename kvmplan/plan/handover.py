@@ -9,21 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics
+from kvmplan.diff import at
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.impact import Impact
 from kvmplan.plan.change import Action, Change, FieldChange, Pending
 from kvmplan.plan.graph import FORWARD, RELEASE, REMOVE, Node
-from kvmplan.plan.intent import Intent
 from kvmplan.plan.restarts import spare
+from kvmplan.plan.sources import Sources, Tree, Written
 from kvmplan.plan.storage import SHARED, place_of
-from kvmplan.plan.users import DiskUse, Users
+from kvmplan.plan.users import DiskUse, Users, uses_of
 from kvmplan.plan.verdict import Verdict
 
-Pairs = frozenset[tuple[Address, str]]
+Pairs = frozenset[tuple[Address, Address]]
 Takes = Mapping[Address, frozenset[Node]]
 """What each domain that takes disks waits for: the parts of others that give them up."""
 
@@ -32,8 +32,7 @@ Takes = Mapping[Address, frozenset[Node]]
 class _Taken:
     """A disk that a domain is going to write to."""
 
-    target: str
-    source: str
+    disk: Written
     live: FieldChange | None
     """The change that plugs it into the running guest; None: the guest is started with it."""
 
@@ -43,8 +42,9 @@ class Handovers:
 
     Args:
         verdicts: of everything; live changes that cannot be live are changed in them.
-        intents: what is wanted of all domains of the specs.
+        prospects: what becomes of objects.
         users: host -> who uses what there.
+        sources: host -> what is what there.
         found: gets what cannot be.
         pending: gets what waits for a restart instead.
     """
@@ -52,15 +52,17 @@ class Handovers:
     def __init__(
         self,
         verdicts: Iterable[Verdict],
-        intents: Mapping[Address, Intent],
+        prospects: Mapping[Address, Tree],
         users: Mapping[str, Users],
+        sources: Mapping[str, Sources],
         found: Diagnostics,
         pending: list[Pending],
     ) -> None:
         self._left = pending
         domains = (it for it in verdicts if it.address.kind is Kind.DOMAIN)
         self._domains = {it.address: it for it in domains if it.action is not Action.NOOP}
-        self._intents, self._users, self._found = intents, users, found
+        self._prospects, self._users, self._sources = prospects, users, sources
+        self._found = found
 
     def settle(self) -> Takes:
         """Make of each live change what it can be, and say what comes before what."""
@@ -69,7 +71,7 @@ class Handovers:
         found: dict[Address, frozenset[Node]] = {}
         for address, verdict in sorted(self._domains.items()):
             before = set[Node]()
-            for disk in _taken(verdict):
+            for disk in self._taken(verdict):
                 before |= self._take(verdict, disk)
             if before:
                 found[address] = frozenset(before)
@@ -78,7 +80,7 @@ class Handovers:
     def _spares_one(self) -> bool:
         """Take back the first restart of a guest that would not come up without its disk."""
         for _, verdict in sorted(self._domains.items()):
-            for disk in _taken(verdict) if verdict.restart else ():
+            for disk in self._taken(verdict) if verdict.restart else ():
                 for use in self._holders(verdict.address, disk) if disk.live is None else ():
                     if self._release(verdict, use, disk) is None:
                         spare(verdict, _held(verdict.address, use, disk))
@@ -104,6 +106,21 @@ class Handovers:
             return set()
         return {part for part in parts if part[0] != verdict.address}
 
+    def _taken(self, verdict: Verdict) -> Iterator[_Taken]:
+        """The disks that a domain gets while it runs, or is started with."""
+        intent, changes = verdict.intent, verdict.compared.changes
+        if intent is None or verdict.action is Action.DELETE:
+            return
+        made = verdict.action in (Action.CREATE, Action.REPLACE)
+        born = made and getattr(intent.resource.model, "state", None) != "stopped"
+        starts = born or verdict.restart or any(change.verb is Verb.START for change in changes)
+        plugged = {it.path: it for it in changes if it.verb is Verb.ATTACH and not made}
+        disks = list(self._sources[verdict.address.host].written(intent.tree))
+        yield from (_Taken(disk, None) for disk in disks if starts)
+        for disk in disks:
+            if (change := plugged.get(("disks", disk.target))) is not None:
+                yield _Taken(disk, change)
+
     def _leave(self, verdict: Verdict, change: FieldChange, reason: str) -> None:
         """What is defined already, and cannot be put back while it runs, is pending as ever."""
         left = tuple(it for it in verdict.compared.changes if it is not change)
@@ -115,12 +132,14 @@ class Handovers:
 
     def _holders(self, address: Address, disk: _Taken) -> list[DiskUse]:
         """Which disks of running guests are on it; not those of a guest that goes down itself."""
-        users = self._users[address.host]
-        uses = {*users.volumes.get(disk.source, ()), *users.paths.get(disk.source, ())}
+        uses = self._uses(address.host, disk)
         held = [use for use in uses if use.running and use.top and not use.shared]
         own = disk.live is not None
         found = (use for use in held if own or use.domain != address.name)
         return sorted(found, key=lambda use: (use.domain, use.target))
+
+    def _uses(self, host: str, disk: _Taken) -> set[DiskUse]:
+        return uses_of(self._users[host], self._sources[host], disk.disk.source)
 
     def _release(self, taker: Verdict, use: DiskUse, disk: _Taken) -> Node | None:
         """The part of the plan in which a running guest gives a disk up; None: it does not."""
@@ -149,10 +168,11 @@ class Handovers:
 
     def _drops(self, verdict: Verdict, disk: _Taken) -> bool:
         """Whether a guest is without a disk after its restart."""
-        if not leaves(verdict.intent, disk.source):
+        host, name = verdict.address.host, verdict.address.name
+        tree = verdict.intent.tree if verdict.intent is not None else None
+        if not self._sources[host].is_left(tree, disk.disk.source):
             return False
-        users, name = self._users[verdict.address.host], verdict.address.name
-        uses = {*users.volumes.get(disk.source, ()), *users.paths.get(disk.source, ())}
+        uses = self._uses(host, disk)
         wanted = set(verdict.intent.tree["disks"]) if verdict.intent is not None else set()
         gone = {it.path[1] for it in verdict.compared.changes if _removes_disk(it)}
         kept = (it for it in uses if it.domain == name and not it.running and it.top)
@@ -164,23 +184,24 @@ class Handovers:
         One that is not to lose it at all is told by the check of who uses what.
         """
         holder = Address(verdict.address.host, Kind.DOMAIN, use.domain)
-        if verdict.intent is None or not leaves(self._intents.get(holder), disk.source):
+        is_left = self._sources[holder.host].is_left(self._prospects.get(holder), disk.disk.source)
+        if verdict.intent is None or not is_left:
             return
         summary = (
-            f"{verdict.address.short} ({disk.target}) is started with {disk.source}, which "
+            f"{verdict.address.short} ({disk.disk.target}) is started with {disk.disk.text}, which "
             f"{holder.short} runs with as {use.target} until its next stop"
         )
         remedy = f"stop or restart {holder.short} first, or leave {verdict.address.short} off"
-        place = place_of(verdict.intent.resource, ("disks", disk.target))
+        place = place_of(verdict.intent.resource, ("disks", disk.disk.target))
         self._found.error(SHARED, summary, place, remedy, verdict.address)
 
 
 def separated(changes: Iterable[Change]) -> tuple[Pairs, Pairs]:
-    """Which volumes and networks domains are without after this plan, by domain and name.
+    """Which volumes and networks domains are without after this plan.
 
     The second are those of them that a running guest keeps until its next stop.
     """
-    gone, kept = set[tuple[Address, str]](), set[tuple[Address, str]]()
+    gone, kept = set[tuple[Address, Address]](), set[tuple[Address, Address]]()
     for change in changes:
         if change.address.kind is not Kind.DOMAIN:
             continue
@@ -188,47 +209,32 @@ def separated(changes: Iterable[Change]) -> tuple[Pairs, Pairs]:
             step.verb is Verb.SHUTDOWN for step in change.steps
         )
         for field in change.fields:
-            if not isinstance(field.before, Mapping) or field.after is not None:
-                continue
-            for name in filter(None, map(field.before.get, ("volume", "network"))):
-                gone.add((change.address, name))
+            for used in parted(change, field):
+                gone.add((change.address, used))
                 if stays_up and field.verb is None:
-                    kept.add((change.address, name))
+                    kept.add((change.address, used))
     return frozenset(gone), frozenset(kept)
 
 
-def leaves(intent: Intent | None, source: str) -> bool:
-    """Whether the specs take a disk away from a domain."""
-    if intent is None or "disks" not in intent.tree:
-        return False
-    disks = intent.tree["disks"].values()
-    return all(source not in (it.get("volume"), it.get("file"), it.get("block")) for it in disks)
+def parted(change: Change, field: FieldChange) -> Iterator[Address]:
+    """The volume or the network that a domain is without once a member of it is gone.
 
-
-def written(disk: Mapping[str, Any]) -> str | None:
-    """What a disk writes to and shares with nobody: a volume, a file or a device of the host."""
-    if disk.get("shareable") or disk.get("readonly") or disk.get("device") == "cdrom":
-        return None
-    return disk.get("volume") or disk.get("file") or disk.get("block")
-
-
-def _taken(verdict: Verdict) -> Iterator[_Taken]:
-    """The disks that a domain gets while it runs, or is started with."""
-    intent, changes = verdict.intent, verdict.compared.changes
-    if intent is None or verdict.action is Action.DELETE:
+    One that another member of it is on, or will be, stays its own.
+    """
+    if not isinstance(field.before, Mapping) or field.after is not None:
         return
-    made = verdict.action in (Action.CREATE, Action.REPLACE)
-    born = made and getattr(intent.resource.model, "state", None) != "stopped"
-    if born or verdict.restart or any(change.verb is Verb.START for change in changes):
-        for target, disk in sorted((intent.tree.get("disks") or {}).items()):
-            source = written(disk)
-            if source is not None:
-                yield _Taken(target, source, None)
-    for change in () if made else changes:
-        plugs = change.verb is Verb.ATTACH and change.path[0] == "disks"
-        source = written(change.after) if plugs else None
-        if source is not None:
-            yield _Taken(change.path[1], source, change)
+    gone = {it.path for it in change.fields if it.after is None}
+    above = field.path[:-1]
+    staying = [
+        member
+        for tree in (change.before, change.after)
+        for key, member in (at(tree or {}, above) or {}).items()
+        if isinstance(member, Mapping) and (*above, key) not in gone
+    ]
+    for kind in (Kind.VOLUME, Kind.NETWORK):
+        name = field.before.get(kind)
+        if name and all(member.get(kind) != name for member in staying):
+            yield Address(change.address.host, kind, name)
 
 
 def _removes_disk(change: FieldChange) -> bool:
@@ -238,8 +244,8 @@ def _removes_disk(change: FieldChange) -> bool:
 def _held(address: Address, use: DiskUse, disk: _Taken) -> str:
     """Who holds a disk, in words."""
     if use.domain == address.name:
-        return f"the running guest has {disk.source} as {use.target}"
-    return f"domain.{use.domain} runs with {disk.source} as {use.target}"
+        return f"the running guest has {disk.disk.text} as {use.target}"
+    return f"domain.{use.domain} runs with {disk.disk.text} as {use.target}"
 
 
 def _wait(verdict: Verdict, change: FieldChange, reason: str) -> None:

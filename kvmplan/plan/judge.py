@@ -58,6 +58,7 @@ class Judge:
 
     Attributes:
         intents: what was compared, by address; without what is known to be in sync.
+        owned: what the stack owns.
         pending, unlisted, released: what else there is to report of objects that are ours.
     """
 
@@ -75,7 +76,7 @@ class Judge:
         self._options, self._created, self._found = options, created, found
         self._in_sync = in_sync
         self._known: list[Address] = []
-        self._owned = Owned(inventories, births.skeleton, desired.stack.uid)
+        self.owned = Owned(inventories, births.skeleton, desired.stack.uid)
         self.intents: dict[Address, Intent] = {}
         self.pending: list[Pending] = []
         self.unlisted: list[Unlisted] = []
@@ -97,7 +98,7 @@ class Judge:
 
     def _intend(self, address: Address, inventory: Inventory) -> Intent:
         resource, stack = self._desired.resources[address], self._desired.stack.uid
-        vouched = self._owned.is_vouched(address, inventory)
+        vouched = self.owned.is_vouched(address, inventory)
         return intend(resource, inventory, stack, self._births, vouched=vouched)
 
     def _judge(self, address: Address, inventory: Inventory) -> Verdict:
@@ -188,7 +189,7 @@ class Judge:
         So is what nobody has written into, if it is not as wanted.
         """
         address, inventory = intent.address, self._inventories[intent.address.host]
-        whole = self._owned.is_whole(address, inventory)
+        whole = self.owned.is_whole(address, inventory)
         blank = intent.claim is not None and intent.claim.phase == CREATING
         anew = blank and bool(compared.changes or compared.notes)
         anew |= any(intent.tree.get(name) is not None for name in FILLING)
@@ -276,7 +277,7 @@ class Judge:
         fields = pending(intent, running)
         handmade = tell_apart(intent, fields, compared, inventory.facts, running)
         if self._options.drift == "keep":
-            handmade = replace(handmade, back=(), waiting=fields)
+            handmade = handmade.kept(fields)
         compared = handmade.beside(compared)
         self.unlisted += [Unlisted(address, path) for path in compared.unlisted]
         touched = {change.path for change in compared.changes if change.verb is not None}
@@ -302,7 +303,7 @@ class Judge:
                     if self.is_chosen(address):
                         drafts.append(Verdict(address, Action.DELETE, Reason.DESTROY))
                     continue
-                if record is None or not self._owned.claims(record, inventory):
+                if record is None or not self.owned.claims(record, inventory):
                     continue
                 owner = inventory.other_owner(address, record.key)
                 if owner is not None:
@@ -370,4 +371,4 @@ class Judge:
 
     def orphans(self) -> tuple[Address, ...]:
         """What the stack owns and no spec names."""
-        return self._owned.orphans(self._desired.resources)
+        return self.owned.orphans(self._desired.resources)

@@ -83,11 +83,10 @@ def _with_leases(ip: NetworkIp, macs: Mapping[str, str]) -> NetworkIp:
     return _with(ip, dhcp=_with(ip.dhcp, hosts=hosts))
 
 
-def has_lease(network: Mapped, mac: str, ip: str) -> bool:
-    """Whether a network gives an address to a MAC."""
-    return isinstance(network, Network) and any(
-        (host.mac, host.ip) == (mac, ip) for host in _leases(network)
-    )
+def given(network: Mapped) -> frozenset[tuple[str | None, str | None]]:
+    """The leases of a network: to which MACs it gives which addresses."""
+    leases = _leases(network) if isinstance(network, Network) else ()
+    return frozenset((host.mac, host.ip) for host in leases)
 
 
 def _leases(network: Network) -> Iterator[DhcpHost]:

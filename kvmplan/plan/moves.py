@@ -112,8 +112,7 @@ def is_renamed_by_hand(intent: Intent, inventory: Inventory, found: Diagnostics)
     claim, address = intent.claim, intent.address
     if address.kind is not Kind.DOMAIN or claim is None or claim.phase == FORGOTTEN:
         return False
-    there = inventory.names.get(Kind.DOMAIN, EMPTY)
-    name = next((name for name, key in sorted(there.items()) if key == claim.key), None)
+    name = inventory.domain_by_uuid.get(claim.key)
     if name is None:
         return False
     summary = f"{address.short} has been renamed by hand: it is {Kind.DOMAIN}.{name} now"

@@ -12,9 +12,9 @@ from typing import Any
 
 from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics
-from kvmplan.inventory import EMPTY, Inventory
-from kvmplan.mapping.document import parse_to_read
+from kvmplan.inventory import Inventory
 from kvmplan.plan.change import Action
+from kvmplan.plan.sources import Sources
 from kvmplan.plan.storage import place_of
 from kvmplan.plan.users import Users
 from kvmplan.plan.verdict import Verdict
@@ -36,7 +36,11 @@ def puts_on_something(draft: Verdict, inventory: Inventory) -> bool:
 
 
 def check_overlaid(
-    acting: Iterable[Verdict], inventory: Inventory, users: Users, found: Diagnostics
+    acting: Iterable[Verdict],
+    inventory: Inventory,
+    users: Users,
+    sources: Sources,
+    found: Diagnostics,
 ) -> None:
     """KVP137 for each disk that would be written under somebody's overlay from now on.
 
@@ -46,15 +50,17 @@ def check_overlaid(
         acting: what happens on this host.
         inventory: of the host, with all volumes that may be overlays.
         users: who uses what there.
+        sources: what is what there.
         found: gets the problems.
     """
     acting = list(acting)
     gone = {it.address.name for it in acting if it.address.kind is Kind.VOLUME and _goes(it)}
-    planned = _planned(acting)
+    planned = _planned(acting, sources)
     for draft in filter(_may_run, acting):
         for target, disk in written_anew(draft):
-            over = set(planned.get(_source(disk), ()))
-            for path in users.layers.get(_path(draft, disk, inventory) or "", ()):
+            source = sources.of(disk.get("volume"), _file(disk)) or ""
+            over = set(planned.get(source, ()))
+            for path in users.layers.get(source, ()):
                 name = inventory.volume_by_path.get(path)
                 if name is None or name not in gone:
                     over.add(_words(path, name, users))
@@ -94,36 +100,29 @@ def _is_touched(draft: Verdict, target: str) -> bool:
 
 
 def _source(disk: Mapping[str, Any]) -> str:
-    return disk.get("volume") or disk.get("file") or disk.get("block") or ""
+    return disk.get("volume") or _file(disk) or ""
+
+
+def _file(disk: Mapping[str, Any]) -> str | None:
+    return disk.get("file") or disk.get("block")
 
 
 def _volume(draft: Verdict, disk: Mapping[str, Any]) -> Address:
     return Address(draft.address.host, Kind.VOLUME, disk["volume"])
 
 
-def _path(draft: Verdict, disk: Mapping[str, Any], inventory: Inventory) -> str | None:
-    """Where a disk is; None of a volume that is made first."""
-    if "volume" not in disk:
-        return _source(disk)
-    volume = _volume(draft, disk)
-    record = inventory.record(volume)
-    known = parse_to_read(record.document).findtext("target/path") if record is not None else None
-    return known or inventory.names.get(Kind.VOLUME, EMPTY).get(volume.name)
-
-
 def _goes(draft: Verdict) -> bool:
     return draft.action in (Action.DELETE, Action.REPLACE)
 
 
-def _planned(acting: Iterable[Verdict]) -> dict[str, set[str]]:
-    """What this plan makes over others: volume or path of a base -> the new volumes."""
+def _planned(acting: Iterable[Verdict], sources: Sources) -> dict[str, set[str]]:
+    """What this plan makes over others: source of a base -> the new volumes."""
     found: dict[str, set[str]] = {}
     for draft in acting:
         made = draft.action in (Action.CREATE, Action.REPLACE) and draft.intent is not None
         if draft.address.kind is Kind.VOLUME and made and draft.intent is not None:
-            backing = draft.intent.tree.get("backing") or {}
-            base = backing.get("volume") or backing.get("path")
-            if base:
+            base = sources.of_base(draft.intent.tree)
+            if base is not None:
                 found.setdefault(base, set()).add(draft.address.short)
     return found
 

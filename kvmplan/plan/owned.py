@@ -8,7 +8,15 @@ from typing import Any
 from kvmplan.address import Address, parse_address
 from kvmplan.inventory import Inventory, Record
 from kvmplan.plan.intent import is_claimed
-from kvmplan.plan.torn import is_begun, made_for_guests, made_for_overlays
+from kvmplan.plan.torn import (
+    BEGUN,
+    FILLING,
+    begun_volumes,
+    is_begun,
+    made_for_guests,
+    made_for_overlays,
+)
+from kvmplan.spec.desired import Resource
 
 
 class Owned:
@@ -45,6 +53,25 @@ class Owned:
         vouched = self.is_vouched(record.address, inventory)
         claim = inventory.claim(record.address)
         return is_claimed(record, claim, inventory, None, self._stack, vouched=vouched)
+
+    def half_made(self, resources: Mapping[Address, Resource]) -> frozenset[Address]:
+        """The volumes that hold a part of what a cut run was filling them with."""
+        return frozenset(
+            record.address
+            for inventory in self._inventories.values()
+            for record in begun_volumes(inventory)
+            if self._is_half_made(record, inventory, resources.get(record.address))
+        )
+
+    def _is_half_made(
+        self, record: Record, inventory: Inventory, resource: Resource | None
+    ) -> bool:
+        model = resource.model if resource is not None else None
+        claim = inventory.claim(record.address)
+        begun = claim is not None and claim.phase == BEGUN
+        if not begun and not any(getattr(model, name, None) is not None for name in FILLING):
+            return False
+        return self.claims(record, inventory) and not self.is_whole(record.address, inventory)
 
     def orphans(self, wanted: Container[Address]) -> tuple[Address, ...]:
         """What the stack owns, and nobody else does, beside what is wanted."""

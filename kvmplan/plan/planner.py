@@ -20,7 +20,7 @@ from kvmplan.plan.arrange import Ties, arrange
 from kvmplan.plan.bases import guests_per_base
 from kvmplan.plan.born import Births
 from kvmplan.plan.busy import busy
-from kvmplan.plan.change import Action, Change, Guarded, Plan, Reason
+from kvmplan.plan.change import Action, Change, Guarded, Plan, Reason, Tree
 from kvmplan.plan.checks import Conflicts, check_references
 from kvmplan.plan.graph import Node
 from kvmplan.plan.guards import Scene, refusals
@@ -40,6 +40,7 @@ from kvmplan.plan.references import found as live_references
 from kvmplan.plan.references import wanted
 from kvmplan.plan.restarts import plan_restarts
 from kvmplan.plan.room import growth, needs_of, refuse_what_cannot_fit, warn_of_promises
+from kvmplan.plan.sources import Sources
 from kvmplan.plan.storage import Storage, check_storage
 from kvmplan.plan.users import Users, users_of
 from kvmplan.plan.verdict import Verdict
@@ -115,9 +116,13 @@ class Planner:
         if acting:
             users = self._look_around(acting)
             self._judge.look_closer()
-        self._check(acting, users)
-        pending = self._judge.pending
-        takes = Handovers(acting, self._judge.intents, users, self._found, pending).settle()
+        prospects = self._prospects(drafts) if acting else {}
+        sources = {
+            host: Sources(host, self._desired.resources, self._inventories[host]) for host in users
+        }
+        self._check(acting, prospects, users, sources)
+        given = prospects, users, sources
+        takes = Handovers(acting, *given, self._found, self._judge.pending).settle()
         making = Changes(self._desired, self._inventories, self._options, users, self._created)
         changes = {draft.address: making.change(draft) for draft in drafts}
         ties = {it.address: self._ties(it, takes.get(it.address, frozenset())) for it in acting}
@@ -139,18 +144,35 @@ class Planner:
             users[host] = users_of(self._inventories[host])
         return users
 
-    def _check(self, acting: list[Verdict], users: Mapping[str, Users]) -> None:
+    def _prospects(self, drafts: Iterable[Verdict]) -> dict[Address, Tree]:
+        """What becomes of everything that the specs speak of."""
+        known = {address: intent.tree for address, intent in self._judge.intents.items()}
+        return known | {draft.address: draft.prospect for draft in drafts if draft.intent}
+
+    def _check(
+        self,
+        acting: list[Verdict],
+        prospects: Mapping[Address, Tree],
+        users: Mapping[str, Users],
+        sources: Mapping[str, Sources],
+    ) -> None:
         if self._options.destroy:
             return
         actions = {draft.address: draft.action for draft in acting}
-        left_out = {a for a in self._desired.resources if not self._judge.is_chosen(a)}
-        check_references(self._desired.resources, self._inventories, actions, left_out, self._found)
+        self._check_references(actions)
         self._check_storage(acting)
-        conflicts = Conflicts(self._judge.intents, actions, self._found)
+        conflicts = Conflicts(self._judge.intents, prospects, actions, self._found)
         for host in users:
-            conflicts.check(host, self._inventories[host], users[host])
+            conflicts.check(host, self._inventories[host], users[host], sources[host])
             here = [draft for draft in acting if draft.address.host == host]
-            check_overlaid(here, self._inventories[host], users[host], self._found)
+            inventory = self._inventories[host]
+            check_overlaid(here, inventory, users[host], sources[host], self._found)
+
+    def _check_references(self, actions: Mapping[Address, Action]) -> None:
+        resources = self._desired.resources
+        left_out = {a for a in resources if not self._judge.is_chosen(a)}
+        half_made = self._judge.owned.half_made(resources) - actions.keys()
+        check_references(resources, self._inventories, actions, left_out, half_made, self._found)
 
     def _check_storage(self, acting: Iterable[Verdict]) -> None:
         """What storage cannot do is said before it is tried."""

@@ -83,9 +83,9 @@ def reaching(
 ) -> tuple[tuple[FieldChange, ...], tuple[FieldChange, ...]]:
     """What a restart is made for: the changes, and what is pending and is not changed again.
 
-    A change back to what runs needs none.
+    A change back to what runs needs none, and for drift that is kept nobody is disturbed.
     """
-    runs = {field.path: field for field in pending}
+    runs = {field.path: field for field in pending if not field.drift}
     changes = tuple(
         forcing(change)
         if waits(change) and not (change.path in runs and runs[change.path].before == change.after)

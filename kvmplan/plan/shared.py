@@ -7,8 +7,8 @@ of what the specs alone say, and by a plan, of what is on the host, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics
@@ -19,30 +19,11 @@ from kvmplan.plan.collisions import Report
 from kvmplan.plan.intent import Intent
 from kvmplan.plan.sources import Sources, Tree
 from kvmplan.plan.storage import SHARED, place_of
-from kvmplan.plan.users import Users
+from kvmplan.plan.users import Users, uses_of
 from kvmplan.spec.desired import Resource
 
 DISK_REMEDY = "give each its own disk, or set `shareable: true` on both"
 BASE_REMEDY = "make it a `clone`, or set `readonly: true` on that disk"
-
-
-def _written(domain: Tree, sources: Sources) -> Iterator[tuple[str, str, str]]:
-    """The disks that a domain has to itself: target, what it is on, how that is written."""
-    for target, disk in (domain.get("disks") or {}).items():
-        source = sources.of_disk(domain, target)
-        if source is None or disk.get("shareable") or disk.get("readonly"):
-            continue
-        if disk.get("device") != "cdrom":
-            names = ("volume", "file", "block", "network")
-            yield target, source, next(disk[name] for name in names if disk.get(name))
-
-
-def _on(domain: Tree, sources: Sources) -> Iterator[str]:
-    """What a domain's disks are on."""
-    for target in domain.get("disks") or ():
-        source = sources.of_disk(domain, target)
-        if source is not None:
-            yield source
 
 
 def check_shared(resources: Mapping[Address, Resource], found: Diagnostics) -> None:
@@ -56,8 +37,8 @@ def check_shared(resources: Mapping[Address, Resource], found: Diagnostics) -> N
             continue
         tree, sources = declared(resource.model), hosts[address.host]
         off |= {address.short} if resource.model.state == "stopped" else set()
-        on |= {(address.host, source, address.short) for source in _on(tree, sources)}
-        for target, source, text in _written(tree, sources):
+        on |= {(address.host, source, address.short) for source in sources.on(tree)}
+        for target, source, text in sources.written(tree):
             first = users.setdefault((address.host, source), address.short)
             if first != address.short:
                 summary = f"{address.short} ({target}) uses {text}, which {first} uses already"
@@ -98,7 +79,7 @@ class Shared:
     Args:
         sources: what is on the host.
         users: who uses what there.
-        intent: the wanted objects, by address.
+        prospects: what becomes of objects, by address.
         report: gets the problems.
     """
 
@@ -106,11 +87,11 @@ class Shared:
         self,
         sources: Sources,
         users: Users,
-        intent: Callable[[Address], Intent | None],
+        prospects: Mapping[Address, Tree],
         report: Report,
     ) -> None:
         self._sources, self._users = sources, users
-        self._intent, self._report = intent, report
+        self._prospects, self._report = prospects, report
         self._writers: dict[str, _Writer] = {}
         self._on = set[tuple[str, str]]()
 
@@ -123,8 +104,8 @@ class Shared:
 
     def _check_domain(self, intent: Intent) -> None:
         name = intent.address.short
-        self._on |= {(source, name) for source in _on(intent.tree, self._sources)}
-        for target, source, text in _written(intent.tree, self._sources):
+        self._on |= {(source, name) for source in self._sources.on(intent.tree)}
+        for target, source, text in self._sources.written(intent.tree):
             here = f"{name} ({target})"
             first = self._writers.setdefault(source, _Writer(name, here, _runs(intent)))
             other = first.words if first.words != here else self._other(intent.address, source)
@@ -145,8 +126,7 @@ class Shared:
 
     def _other(self, address: Address, source: str, *, up: bool = False) -> str | None:
         """A domain that writes there now, and is not to leave it; with `up` one that runs."""
-        volume = self._sources.volume(source)
-        uses = (*self._users.volumes.get(volume or "", ()), *self._users.paths.get(source, ()))
+        uses = uses_of(self._users, self._sources, source)
         own = address.name if address.kind is Kind.DOMAIN else None
         writing = (use for use in uses if use.top and not use.shared and (use.running or not up))
         others = {use.domain for use in writing} - {own}
@@ -154,9 +134,7 @@ class Shared:
         return f"domain.{stay[0]}" if stay else None
 
     def _leaves(self, host: str, domain: str, source: str) -> bool:
-        """Whether this plan's specs take the disk away from its present user."""
-        intent = self._intent(Address(host, Kind.DOMAIN, domain))
-        if intent is None or "disks" not in intent.tree:
-            return False
-        tree: Mapping[str, Any] = intent.tree
-        return all(self._sources.of_disk(tree, target) != source for target in tree["disks"])
+        """Whether this plan takes the disk away from its present user, now or at its next boot."""
+        return self._sources.is_left(
+            self._prospects.get(Address(host, Kind.DOMAIN, domain)), source
+        )

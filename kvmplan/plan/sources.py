@@ -6,9 +6,9 @@ the same. What a network serves goes by its name there and its servers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from posixpath import normpath
-from typing import Any
+from typing import Any, NamedTuple
 
 from lxml.etree import _Element as Element
 
@@ -19,6 +19,16 @@ from kvmplan.spec.desired import Resource
 from kvmplan.spec.paths import path_of
 
 Tree = Mapping[str, Any]
+PLACES = ("volume", "file", "block", "network")
+"""The fields of a disk of which one says what it is on."""
+
+
+class Written(NamedTuple):
+    """A disk that a domain writes to: its target, what it is on, and how that is written."""
+
+    target: str
+    source: str
+    text: str
 
 
 class Sources:
@@ -43,6 +53,24 @@ class Sources:
             return _with_servers(disk["network"], _fragment(domain.get("xml"), target))
         return self.of(disk.get("volume"), disk.get("file") or disk.get("block"))
 
+    def on(self, domain: Tree) -> set[str]:
+        """What a domain's disks are on."""
+        found = (self.of_disk(domain, target) for target in domain.get("disks") or ())
+        return {source for source in found if source is not None}
+
+    def written(self, domain: Tree) -> Iterator[Written]:
+        """The disks that a domain has to itself."""
+        for target, disk in sorted((domain.get("disks") or {}).items()):
+            source = self.of_disk(domain, target)
+            if source is None or disk.get("shareable") or disk.get("readonly"):
+                continue
+            if disk.get("device") != "cdrom":
+                yield Written(target, source, next(disk[it] for it in PLACES if disk.get(it)))
+
+    def is_left(self, domain: Tree | None, source: str) -> bool:
+        """Whether the disks that are declared of a domain are all on something else."""
+        return domain is not None and "disks" in domain and source not in self.on(domain)
+
     def of_base(self, volume: Tree) -> str | None:
         """What a volume is an overlay of; None if of nothing."""
         backing: Tree = volume.get("backing") or EMPTY
@@ -62,9 +90,9 @@ class Sources:
 
     def _path(self, volume: Address) -> str | None:
         if self._inventory is not None:
-            live = self._inventory.names.get(Kind.VOLUME, EMPTY).get(volume.name)
+            live = self._inventory.volume_paths.get(volume.name)
             if live is not None:
-                return str(live)
+                return live
         written = path_of(volume, self._resources)
         if written is not None or self._inventory is None:
             return written

@@ -13,7 +13,7 @@ from typing import Any
 from lxml.etree import _Element as Element
 
 from kvmplan.address import Address, Kind, parse_address
-from kvmplan.inventory import EMPTY, Claim, Inventory, Record
+from kvmplan.inventory import Claim, Inventory, Record
 from kvmplan.kinds.pooltypes import pool_type
 from kvmplan.mapping.document import parse_to_read
 from kvmplan.plan.references import found as live_references
@@ -95,10 +95,16 @@ def made_for_guests(inventory: Inventory, skeleton: Any) -> frozenset[Address]:
 
 def made_for_overlays(inventory: Inventory, skeleton: Any) -> frozenset[Address]:
     """Bases that are whole if they are ours at all: an overlay comes after its base."""
-    names = inventory.names.get(Kind.VOLUME, EMPTY)
-    volumes = (Address(inventory.host, Kind.VOLUME, name) for name in names)
-    begun = (inventory.record(volume) for volume in volumes if is_begun(inventory, volume))
-    return _below((record for record in begun if record is not None), inventory, skeleton)
+    return _below(begun_volumes(inventory), inventory, skeleton)
+
+
+def begun_volumes(inventory: Inventory) -> Iterator[Record]:
+    """What is there of the volumes that were being made when a run was cut."""
+    for claim in inventory.claims.entries.values() if inventory.claims else ():
+        if claim.phase in UNFINISHED:
+            record = inventory.record(parse_address(claim.address, inventory.host))
+            if record is not None and record.address.kind is Kind.VOLUME:
+                yield record
 
 
 def _below(users: Iterable[Record], inventory: Inventory, skeleton: Any) -> frozenset[Address]:
@@ -118,7 +124,8 @@ def _below(users: Iterable[Record], inventory: Inventory, skeleton: Any) -> froz
 def _guests(inventory: Inventory) -> Iterator[Record]:
     """The guests that a cut run has made."""
     for claim in inventory.claims.entries.values() if inventory.claims else ():
-        record = inventory.record(parse_address(claim.address, inventory.host))
-        begun = claim.phase == CREATING and record is not None and record.key == claim.key
-        if record is not None and begun and record.address.kind is Kind.DOMAIN:
-            yield record
+        if claim.phase == CREATING:
+            record = inventory.record(parse_address(claim.address, inventory.host))
+            begun = record is not None and record.key == claim.key
+            if record is not None and begun and record.address.kind is Kind.DOMAIN:
+                yield record

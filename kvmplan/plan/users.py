@@ -17,7 +17,7 @@ from kvmplan.address import Address, Kind
 from kvmplan.inventory import Inventory, Record
 from kvmplan.mapping.document import parse_to_read
 from kvmplan.plan.chains import chains
-from kvmplan.plan.sources import network_source
+from kvmplan.plan.sources import Sources, network_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,11 @@ def _over(users: Users, volume: Record) -> None:
         return
     users.overlays.setdefault(base, set()).add(volume.address.name)
     if format_ is not None and format_.get("type") != "raw":
-        users.layers.setdefault(base, set()).add(root.findtext("target/path") or volume.key)
+        _layer(users, base, root.findtext("target/path") or volume.key)
+
+
+def _layer(users: Users, base: str, path: str) -> None:
+    users.layers.setdefault(normpath(base), set()).add(normpath(path))
 
 
 def _domain(users: Users, record: Record, volume_by_path: Mapping[str, str]) -> None:
@@ -122,7 +126,7 @@ def _domain(users: Users, record: Record, volume_by_path: Mapping[str, str]) -> 
             _nic(users, nic, name, running)
     for _, chain in chains(record):
         for path, base in pairwise(chain):
-            users.layers.setdefault(base, set()).add(path)
+            _layer(users, base, path)
 
 
 def _note(users: Users, uses: Iterable[Use], volume_by_path: Mapping[str, str]) -> None:
@@ -161,7 +165,7 @@ def _snapshot(users: Users, domain: str, text: str, volume_by_path: Mapping[str,
     for target, overlay in _paths(root.iterfind("disks/disk[@snapshot='external']")):
         base = below.get(target)
         if overlay and base and base != overlay:
-            users.layers.setdefault(base, set()).add(overlay)
+            _layer(users, base, overlay)
 
 
 def _paths(disks: Iterable[Element]) -> Iterator[tuple[str, str | None]]:
@@ -250,6 +254,12 @@ def past(users: Users, network: Record) -> Set[str]:
     """The running domains on a network's bridge past the network."""
     bridge = parse_to_read(network.running or network.document).find("bridge")
     return users.bridges.get(bridge.get("name", ""), set()) if bridge is not None else set()
+
+
+def uses_of(users: Users, sources: Sources, source: str) -> set[DiskUse]:
+    """The disks that are on a source, or on something over it."""
+    volume = sources.volume(source)
+    return {*users.volumes.get(volume or "", ()), *users.paths.get(source, ())}
 
 
 def running_disk(users: Users, volume: Address) -> DiskUse | None:

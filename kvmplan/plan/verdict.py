@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kvmplan.address import Address
+from kvmplan.diff import put
 from kvmplan.inventory import FORGOTTEN, Record
-from kvmplan.plan.change import Action, FieldChange, Reason
+from kvmplan.plan.change import Action, FieldChange, Reason, Tree
 from kvmplan.plan.fields import NOTHING, Compared
 from kvmplan.plan.intent import Intent
+
+LEFT_ALONE = frozenset({Reason.HELD, Reason.HELD_BACK, Reason.BLOCKED})
+"""Why an object stays as it is, whatever the specs say."""
 
 
 @dataclass(slots=True)
@@ -52,6 +57,19 @@ class Verdict:
         return None if wanted == claim.protect or (left_alone and not wanted) else wanted
 
     @property
+    def prospect(self) -> Tree:
+        """What becomes of it: beside what is changed all stays, what no spec lists included."""
+        if self.intent is None:
+            return {}
+        if self.intent.live is None or self.action in (Action.CREATE, Action.REPLACE):
+            return {} if self.reason in LEFT_ALONE else self.intent.tree
+        tree = {**self.intent.live, "xml": self.intent.tree.get("xml")}
+        for change in self.compared.changes:
+            if not change.only_running:
+                tree = put(tree, change.path, change.after)
+        return _there(tree)
+
+    @property
     def is_in_sync(self) -> bool:
         """Whether there is nothing to do and nothing to say."""
         return (
@@ -60,3 +78,12 @@ class Verdict:
             and not any((self.compared.changes, self.compared.notes, self.compared.unlisted))
             and self.protect is None
         )
+
+
+def _there(tree: Tree) -> Tree:
+    """A tree without what is not there."""
+    return {
+        name: _there(value) if isinstance(value, Mapping) else value
+        for name, value in tree.items()
+        if value is not None
+    }

@@ -44,6 +44,21 @@ def test_a_changed_field_goes_back(made: Stack, conn: libvirt.virConnect) -> Non
     assert DRIFT not in made.settle().out
 
 
+def test_drift_of_a_running_guest_that_was_kept_once_goes_back_later(
+    made: Stack, conn: libvirt.virConnect
+) -> None:
+    spec, live = made.domains[made.tag], libvirt.VIR_DOMAIN_AFFECT_LIVE
+    spec["state"] = "running"
+    made.apply()
+    domain, title = conn.lookupByName(made.tag), libvirt.VIR_DOMAIN_METADATA_TITLE
+    domain.setMetadata(title, "by hand", None, None, live)
+    spec["description"] = "told"
+    made.apply("--drift", "keep")
+    assert domain.metadata(title, None, live) == "by hand"
+    assert DRIFT in made.settle().out
+    assert domain.metadata(title, None, live) == "as applied"
+
+
 def test_a_field_that_left_the_specs_is_released(made: Stack, conn: libvirt.virConnect) -> None:
     del made.domains[made.tag]["title"]
     assert "Released" in made.in_sync().out

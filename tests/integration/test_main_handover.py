@@ -172,6 +172,24 @@ def test_a_guest_does_not_go_down_for_a_disk_that_another_one_does_not_let_go(
     assert guests.both("a") == ({"sdb": "x"}, {"sdb": "x"})
 
 
+def test_what_a_guest_does_not_let_go_of_is_not_deleted_behind_its_back(
+    guests: Guests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actuators_device, "DETACH_SECONDS", 2.0)
+    guests.spec("b")["disks"] = {"vdb": guests.disk("x", "virtio")}
+    guests.stack.apply()
+    guests.spec("b")["disks"] = {}
+    del guests.stack.volumes[f"{guests.stack.tag}/x"]
+    words = ("--prune", "--allow-data-loss", "volume.*")
+    left = guests.stack.apply(*words, code=5)
+    assert f"the running domain.{guests.name('b')} has not let go of it" in left.out + left.err
+    assert guests.both("b") == ({"vdb": "x"}, {})
+    guests.stack.apply(*words, code=7)
+    guests.restart("b")
+    guests.stack.apply(*words)
+    assert not (guests.stack.directory / "pool" / "x").exists()
+
+
 def test_a_maximum_falls_below_the_cpus_that_were_defined(guests: Guests) -> None:
     guests.spec("a")["vcpus"] = {"current": 1, "maximum": 4}
     guests.stack.apply()
