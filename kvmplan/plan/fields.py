@@ -204,7 +204,26 @@ def effect_of(
     record = intent.record
     if record is not None and record.address.kind in RUNNING_KINDS and not record.active:
         return Effect(Impact.NEXT_BOOT)
+    if effect.verb in IN_MEMBERS and _is_within_what_waits(intent, path, running):
+        return Effect(Impact.NEXT_BOOT, reason="what runs does not have it yet")
     return effect
+
+
+IN_MEMBERS = frozenset({Verb.UPDATE_DEVICE, Verb.SET_DISK_LIMITS, Verb.UPDATE_NETWORK})
+"""Verbs that change a part of what is there, in the definition and in what runs."""
+
+
+def _is_within_what_waits(intent: Intent, path: Path, running: Tree | None) -> bool:
+    """Whether a field belongs to a member that waits for the next boot itself."""
+    length = 0
+    for link in chain(intent.model, path):
+        length += 2 if isinstance(link.place, Items) else 1
+        if isinstance(link.place, Items) and length < len(path):
+            member = path[:length]
+            waits = at(running or {}, member) is None and at(intent.live or {}, member) is not None
+            if running is not None and waits:
+                return True
+    return False
 
 
 def _situation(
