@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import libvirt
 import pytest
@@ -146,8 +147,9 @@ def test_a_cable_is_pulled_and_put_back(guest: Guest) -> None:
 
 
 def test_a_nic_that_waits_for_another_mac_is_reached_by_the_one_it_has(guest: Guest) -> None:
-    nics, macs = guest.spec["interfaces"], ("52:54:00:ab:00:02", "52:54:00:ab:00:03")
-    second = {"network": f"{guest.name}-a", "mac": macs[0]}
+    nics: dict[str, Any] = guest.spec["interfaces"]
+    macs = ("52:54:00:ab:00:02", "52:54:00:ab:00:03")
+    second: dict[str, Any] = {"network": f"{guest.name}-a", "mac": macs[0]}
     guest.spec["interfaces"] = {**nics, "second": second}
     guest.edit()
     guest.console.wait_state(lambda state: macs[0] in state.nics)
@@ -173,7 +175,7 @@ def test_a_nic_that_waits_for_another_mac_is_reached_by_the_one_it_has(guest: Gu
 
 def test_parts_of_what_waits_for_the_next_boot_wait_with_it(guest: Guest) -> None:
     disks, medium = guest.spec["disks"], guest.spec["disks"]["sda"]["file"]
-    idle = {"volume": f"{guest.name}/raw.img", "bus": "sata"}
+    idle: dict[str, Any] = {"volume": f"{guest.name}/raw.img", "bus": "sata"}
     drive = {"device": "cdrom", "bus": "sata", "file": medium}
     guest.spec["disks"] = {**disks, "sdc": idle, "sdd": drive}
     guest.stack.apply()
