@@ -28,11 +28,12 @@ from kvmplan.kinds.mark import (
     write_mark,
 )
 from kvmplan.kinds.skeletons import Skeletons
-from kvmplan.mapping.document import digest, parse, serialise
+from kvmplan.mapping.document import digest, parse, parse_to_read, serialise
 from kvmplan.mapping.lens import Edit, patch
 from kvmplan.mapping.markers import Foreign, Items, Pairs
 from kvmplan.mapping.model import Mapped, bindings, key_of
 from kvmplan.plan.intent import Intent
+from kvmplan.plan.names import former_names
 
 MARKED = (Kind.DOMAIN, Kind.NETWORK)
 """Kinds whose documents keep ``<metadata>``."""
@@ -156,7 +157,9 @@ def patched(
 def mark_of(site: Site, intent: Intent, uuid: str) -> Mark:
     """The mark of an object that is as its intent says."""
     applied = applied_fields(intent.model, intent.declared)
-    return Mark(site.stack, intent.address.name, uuid, _declared_names(intent), applied)
+    keys = _declared_names(intent)
+    former = _former_names(intent, keys)
+    return Mark(site.stack, intent.address.name, uuid, keys, applied, former=former)
 
 
 def interim_mark(site: Site, intent: Intent, uuid: str, document: str) -> Mark | None:
@@ -209,10 +212,20 @@ def _declared_names(intent: Intent) -> Names:
             continue
         wanted = intent.tree.get(field)
         if wanted is None:
-            names[(field,)] = intent.names.get((field,), {})
+            former = intent.mark.former.get((field,), {}) if intent.mark is not None else {}
+            known = intent.names.get((field,), {})
+            names[(field,)] = {own: name for own, name in known.items() if own not in former}
         else:
             names[(field,)] = {str(key_of(place, item)): name for name, item in wanted.items()}
     return {path: known for path, known in names.items() if known}
+
+
+def _former_names(intent: Intent, keys: Names) -> Names:
+    """The user's names of members by the keys that they have in what runs alone."""
+    running = intent.record.running if intent.record is not None else None
+    if running is None or intent.context is None:
+        return {}
+    return former_names(intent.model, intent.names, keys, parse_to_read(running), intent.context)
 
 
 def mark_arguments(mark: Mark) -> dict[str, Any]:

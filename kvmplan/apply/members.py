@@ -10,14 +10,16 @@ from typing import Any
 from lxml.etree import _Element as Element
 
 from kvmplan.apply.problems import Stale
-from kvmplan.diff import at
+from kvmplan.diff import at, diff
 from kvmplan.kinds.context import HostContext
+from kvmplan.kinds.verbs import Scope
 from kvmplan.mapping.document import parse, serialise
-from kvmplan.mapping.lens import Edit, keyed, lacking, make_item, patch
+from kvmplan.mapping.lens import Edit, keyed, lacking, make_item, patch, read
 from kvmplan.mapping.markers import Group, Items, Xml
-from kvmplan.mapping.model import Binding, Mapped, bindings
+from kvmplan.mapping.model import Binding, Mapped, bindings, chain
 from kvmplan.mapping.paths import find, split
 from kvmplan.plan.change import FieldChange, Path
+from kvmplan.plan.fields import ignored
 from kvmplan.plan.intent import Intent
 
 
@@ -57,6 +59,20 @@ class Member:
         wanted = at(self.intent.tree, self.path)
         patch(self.binding.item, node, edits, self.context, wanted, self.path)
         return serialise(node)
+
+    def differs(self, running: Member, changes: Sequence[FieldChange]) -> bool:
+        """Whether what runs is another in more than what is changed: some of it waits."""
+        assert self.binding.item is not None
+        mine, its = (
+            read(self.binding.item, member._there(), self.context, None, self.path)
+            for member in (self, running)
+        )
+        changed = [change.path[len(self.path) :] for change in changes]
+        return any(
+            not ignored(path, changed)
+            and not any(link.secret for link in chain(self.binding.item, path))
+            for path, _, _ in diff(mine, its)
+        )
 
     def companion(self, root: Element) -> str | None:
         """What a new one needs beside it and the document lacks, such as its controller."""
@@ -130,17 +146,29 @@ def _keyed(
 
 
 def network_updates(
-    member: Member, root: Element, changes: Sequence[FieldChange], arguments: Mapping[str, Any]
+    member: Member,
+    root: Element,
+    running: Element | None,
+    changes: Sequence[FieldChange],
+    arguments: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """What `Verb.UPDATE_NETWORK` is called with, one call after the other.
 
-    Sections that libvirt cannot modify have the member taken out and put back.
+    Sections that libvirt cannot modify have the member taken out and put back. libvirt finds an
+    address by its position, which is another in what runs as long as one before it waits.
+
+    Args:
+        member: as it is defined.
+        root: the network as it is defined.
+        running: as it runs; None if it does not.
+        changes: what is to be changed of the member.
+        arguments: of the step.
     """
-    rest = {
-        "section": arguments["section"],
-        "scope": arguments["scope"],
-        "parent": _parent(member, root),
-    }
+    scope, defined = arguments["scope"], _parent(member, root)
+    runs = defined if running is None or scope == Scope.CONFIG else _parent(member, running)
+    places = [(scope, runs)]
+    if scope == Scope.BOTH and runs != defined:
+        places = [(Scope.LIVE, runs), (Scope.CONFIG, defined)]
     whole = next((change for change in changes if change.path == member.path), None)
     if whole is not None and whole.before is None:
         commands = [("add-last", member.made())]
@@ -150,7 +178,12 @@ def network_updates(
         commands = [("modify", member.changed(changes))]
     else:
         commands = [("delete", member.live()), ("add-last", member.changed(changes))]
-    return [{"command": command, "xml": xml, **rest} for command, xml in commands]
+    section = arguments["section"]
+    return [
+        {"command": command, "xml": xml, "section": section, "scope": where, "parent": parent}
+        for command, xml in commands
+        for where, parent in places
+    ]
 
 
 def _parent(member: Member, root: Element) -> int:

@@ -311,7 +311,8 @@ class Worker:
 
     def _detach(self, task: Task, step: Step) -> None:
         member, _ = self._member(task, step, running=step.arguments["scope"] == Scope.LIVE)
-        find, key = member.identity()
+        # What runs may still have another key, such as a MAC.
+        find, key = (self._running(task, step) or member).identity()
         self._device(step, member.live(), find=find, key=key)
         self._plugged(task, member)
 
@@ -321,8 +322,26 @@ class Worker:
         self._note(record, without_member(boot_notes(record), member.path))
 
     def _update_device(self, task: Task, step: Step) -> None:
+        """Change a device in place, and leave what waits for the next boot out of what runs.
+
+        libvirt gives the running device all that it is sent, and refuses what it cannot change.
+        """
         member, _ = self._member(task, step)
-        self._device(step, member.changed(task.changes_of(step)))
+        changes, runs = task.changes_of(step), self._running(task, step)
+        if runs is None or not member.differs(runs, changes):
+            self._device(step, member.changed(changes))
+            return
+        self._device(step, runs.changed(changes), scope=Scope.LIVE)
+        if step.arguments["scope"] == Scope.BOTH:
+            self._device(step, member.changed(changes), scope=Scope.CONFIG)
+
+    def _running(self, task: Task, step: Step) -> Member | None:
+        """The member that a step is for, as it runs; None if nothing runs, or not with it."""
+        found = self._fresh(task)
+        if found.running is None or not found.persistent:
+            return None
+        member, _ = self._member(task, step, running=True)
+        return member if member.node is not None else None
 
     def _device(self, step: Step, xml: str, **more: Any) -> None:
         arguments = {"xml": xml, "scope": step.arguments["scope"], **more}
@@ -330,7 +349,9 @@ class Worker:
 
     def _update_network(self, task: Task, step: Step) -> None:
         member, root = self._member(task, step)
-        for arguments in network_updates(member, root, task.changes_of(step), step.arguments):
+        found, changes = self._fresh(task), task.changes_of(step)
+        running = parse(found.running) if found.running is not None else None
+        for arguments in network_updates(member, root, running, changes, step.arguments):
             self._perform(step.verb, step.address, arguments)
 
     def _set_metadata(self, task: Task, step: Step) -> None:

@@ -301,7 +301,9 @@ class Domain(Mapped):
     vsock: Annotated[Vsock | None, Group("./devices/vsock", skeleton="devices/vsock"), PLUG] = None
     """A socket between guest and host."""
     xml: Annotated[XmlText | None, Overlay(), NEXT_BOOT] = None
-    """A libvirt XML fragment merged over the result, for what has no field yet."""
+    """A libvirt XML fragment merged over the result, for what has no field yet. What leaves it is
+    released and stays, but what nothing tells apart (a hostdev, an argument of QEMU's) goes with
+    the next edit that merges it anew."""
     state: Annotated[
         Literal["running", "stopped"] | None,
         Runtime("state"),

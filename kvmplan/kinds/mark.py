@@ -37,6 +37,8 @@ class Mark:
         applied: the declared fields last applied.
         unfinished: whether a change of the object is under way, or was cut: `applied` speaks of
             members that were there before as well as of those that are to come.
+        former: the natural keys that members had until they were given others, as long as what
+            runs still has them: a MAC waits for the next boot.
     """
 
     stack: str
@@ -45,6 +47,7 @@ class Mark:
     keys: Names = field(default_factory=dict)
     applied: Mapping[str, Any] = field(default_factory=dict)
     unfinished: bool = False
+    former: Names = field(default_factory=dict)
 
 
 def read_mark(document: Element) -> Mark | None:
@@ -54,14 +57,14 @@ def read_mark(document: Element) -> Mark | None:
         return None
     try:
         content = read_json(node.text or "{}")
-        keys = {tuple(path.split("/")): as_texts(names) for path, names in content["keys"].items()}
         return Mark(
             node.get("stack", ""),
             node.get("name", ""),
             node.get("uuid", ""),
-            keys,
+            _read_names(content["keys"]),
             as_fields(content["applied"]),
             bool(content.get("unfinished", False)),
+            _read_names(content.get("former", {})),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -85,12 +88,21 @@ def mark_element(mark: Mark) -> Element:
     node.set("stack", mark.stack)
     node.set("name", mark.name)
     node.set("uuid", mark.uuid)
-    keys = {"/".join(path): dict(names) for path, names in mark.keys.items()}
-    content: dict[str, Any] = {"applied": mark.applied, "keys": keys}
+    content: dict[str, Any] = {"applied": mark.applied, "keys": _plain_names(mark.keys)}
     if mark.unfinished:
         content["unfinished"] = True
+    if mark.former:
+        content["former"] = _plain_names(mark.former)
     node.text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return node
+
+
+def _read_names(content: Any) -> Names:
+    return {tuple(path.split("/")): as_texts(names) for path, names in content.items()}
+
+
+def _plain_names(names: Names) -> dict[str, dict[str, str]]:
+    return {"/".join(path): dict(known) for path, known in names.items()}
 
 
 def write_mark(document: Element, mark: Mark) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Iterator
 
 from lxml.etree import _Element as Element
 
@@ -109,6 +110,31 @@ def _drop_stale(element: Element, past: Element, kept: list[Element]) -> None:
         stale = next((node for node in left if satisfied(node, old)), None)
         if stale is not None:
             drop(stale)
+
+
+def left_out(fragment: Element, past: Element, *, merged: bool) -> list[str]:
+    """What the past fragment asked for, the new one does not, and stays as it is: paths.
+
+    `merged`: the new one is merged over it; what nothing tells apart goes then.
+    """
+    return sorted(set(_left_out(fragment, past, "", merged=merged)))
+
+
+def _left_out(fragment: Element, past: Element, at: str, *, merged: bool) -> Iterator[str]:
+    yield from (f"{at}@{name!s}" for name in past.attrib if name not in fragment.attrib)
+    if (past.text or "").strip() and not (fragment.text or "").strip() and not len(fragment):
+        yield at.rstrip("/") or local_name(past)
+    if not (merged and _sequence(fragment)):
+        have = Counter(_shape(node) for node in _sequence(fragment))
+        gone = Counter(_shape(node) for node in _sequence(past)) - have
+        yield from (f"{at}{local_name(node)}" for node in _sequence(past) if gone[_shape(node)])
+    for old, new in _pairs(fragment, past):
+        key = f"{local_name(past)}/{local_name(old)}"
+        path = f"{at}{local_name(old)}"
+        if new is not None:
+            yield from _left_out(new, old, f"{path}/", merged=merged)
+        elif not merged or _identity(old, key) or key not in REPEATED:
+            yield path
 
 
 def satisfied(element: Element, fragment: Element) -> bool:

@@ -168,12 +168,14 @@ def _was_ours(intent: Intent, path: Path) -> bool:
     *collection, key = path
     place = chain(intent.model, path)[-1].place
     wanted = at(intent.tree, tuple(collection))
+    if not collection or not isinstance(wanted, Mapping):
+        return False
     if isinstance(place, Pairs):
-        # A pair of a declared collection; the boot note holds none but what an apply took out.
-        if not collection or is_told(intent.model, path) or not isinstance(wanted, Mapping):
-            return False
-        return isinstance(chain(intent.model, tuple(collection))[-1].place, Pairs)
-    if not isinstance(place, Items) or not isinstance(wanted, Mapping):
+        place = chain(intent.model, tuple(collection))[-1].place
+        if not is_told(intent.model, path):
+            # The boot note holds none but what an apply took out.
+            return isinstance(place, Pairs)
+    if not isinstance(place, Items | Pairs):
         return False
     past = at(intent.applied or {}, tuple(collection))
     noted = intent.claim.waiting if intent.claim is not None else {}
@@ -183,7 +185,8 @@ def _was_ours(intent: Intent, path: Path) -> bool:
         for name in (name.removeprefix(prefix) for name in noted if name.startswith(prefix))
         if not any(f"{name}.".startswith(f"{wanted_key}.") for wanted_key in wanted)
     ]
-    return key in gone or key in (past or ()) or (place.named and bool(gone))
+    named = isinstance(place, Items) and place.named
+    return key in gone or key in (past or ()) or (named and bool(gone))
 
 
 def ignored(path: Path, prefixes: Iterable[Path]) -> bool:
@@ -204,7 +207,26 @@ def effect_of(
     record = intent.record
     if record is not None and record.address.kind in RUNNING_KINDS and not record.active:
         return Effect(Impact.NEXT_BOOT)
+    if effect.verb in IN_MEMBERS and _is_within_what_waits(intent, path, running):
+        return Effect(Impact.NEXT_BOOT, reason="what runs does not have it yet")
     return effect
+
+
+IN_MEMBERS = frozenset({Verb.UPDATE_DEVICE, Verb.SET_DISK_LIMITS, Verb.UPDATE_NETWORK})
+"""Verbs that change a part of what is there, in the definition and in what runs."""
+
+
+def _is_within_what_waits(intent: Intent, path: Path, running: Tree | None) -> bool:
+    """Whether a field belongs to a member that waits for the next boot itself."""
+    length = 0
+    for link in chain(intent.model, path):
+        length += 2 if isinstance(link.place, Items) else 1
+        if isinstance(link.place, Items) and length < len(path):
+            member = path[:length]
+            waits = at(running or {}, member) is None and at(intent.live or {}, member) is not None
+            if running is not None and waits:
+                return True
+    return False
 
 
 def _situation(

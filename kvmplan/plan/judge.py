@@ -271,9 +271,9 @@ class Judge:
         if intent.applied is not None and intent.applied != intent.declared:
             known = applied_fields(intent.model, intent.declared)
             if known != intent.applied:
-                self.released += [
-                    Released(address, p) for p in released(intent.model, known, intent.applied)
-                ]
+                changed = {change.path for change in compared.changes}
+                left = released(intent.model, known, intent.applied, changed)
+                self.released += [Released(address, path) for path in left]
         fields = pending(intent, running)
         handmade = tell_apart(intent, fields, compared, inventory.facts, running)
         if self._options.drift == "keep":

@@ -7,11 +7,13 @@ kept and reported. A field that was applied and has left the spec is released: i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from kvmplan.mapping.markers import Foreign, Items, Pairs
+from kvmplan.mapping.document import parse
+from kvmplan.mapping.markers import Foreign, Items, Overlay, Pairs
 from kvmplan.mapping.model import Mapped, bindings
+from kvmplan.mapping.overlay import left_out
 
 Path = tuple[str, ...]
 Tree = Mapping[str, Any]
@@ -70,10 +72,17 @@ def _members(
     return {key: value for key, value in live.items() if key not in strangers}, strangers
 
 
-def released(model: type[Mapped], desired: Tree, applied: Tree, at: Path = ()) -> Iterator[Path]:
+def released(
+    model: type[Mapped],
+    desired: Tree,
+    applied: Tree,
+    changed: Collection[Path] = (),
+    at: Path = (),
+) -> Iterator[Path]:
     """The paths that were applied earlier and have left the spec.
 
     A member that has left a collection is not released but removed, while the collection is there.
+    Of a fragment of XML, what has left it: `changed` says whether it is merged anew.
     """
     for name, past in applied.items():
         binding = bindings(model).get(name)
@@ -86,10 +95,17 @@ def released(model: type[Mapped], desired: Tree, applied: Tree, at: Path = ()) -
         wanted = desired[name]
         if isinstance(binding.place, Foreign) and isinstance(wanted, Mapping):
             yield from ((*path, space) for space in sorted(past.keys() - wanted.keys()))
+        if isinstance(binding.place, Overlay) and wanted != past:
+            if wanted is None:
+                yield path
+                continue
+            left = left_out(parse(wanted), parse(past), merged=path in changed)
+            yield from ((*path, what) for what in left)
         if binding.item is None or not isinstance(past, Mapping) or not isinstance(wanted, Mapping):
             continue
         if isinstance(binding.place, Items):
             for key in past.keys() & wanted.keys():
-                yield from released(binding.item, wanted[key], past[key], (*path, key))
+                inner = (wanted[key], past[key], changed, (*path, key))
+                yield from released(binding.item, *inner)
         else:
-            yield from released(binding.item, wanted, past, path)
+            yield from released(binding.item, wanted, past, changed, path)

@@ -9,6 +9,7 @@ the NIC exists and is the same in every run.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -45,7 +46,9 @@ def pair_names(
     """
     names: dict[tuple[str, ...], Mapping[str, str]] = {}
     for field, place in _named(model).items():
-        known = dict(mark.keys.get((field,), {})) if mark else {}
+        former = mark.former.get((field,), {}) if mark else {}
+        # Last, what is known now: where a name has two keys, that one counts.
+        known = {**former, **(mark.keys.get((field,), {}) if mark else {})}
         wanted = tree.get(field)
         if wanted is None:
             names[(field,)] = known
@@ -64,8 +67,31 @@ def pair_names(
             own: name for own, name in known.items() if own not in pairs and name not in by_name
         }
         new = {str(key_of(place, item)): key for key, item in wanted.items()}
-        names[(field,)] = {**left, **new, **pairs}
+        names[(field,)] = {**former, **left, **new, **pairs}
     return tree, names
+
+
+def former_names(
+    model: type[Mapped], names: Names, keys: Names, running: Element, context: Context
+) -> Names:
+    """The names of members that run under another key than they are defined with, by that key.
+
+    Args:
+        model: of the object.
+        names: by every key that is known.
+        keys: by the keys that members have from now on.
+        running: the running document.
+        context: what reading it needs.
+    """
+    found: dict[tuple[str, ...], Mapping[str, str]] = {}
+    for field in _named(model):
+        new = keys.get((field,), {})
+        held = names.get((field,), {})
+        old = {own: name for own, name in held.items() if own not in new and name in new.values()}
+        if old:
+            there = read(model, running, replace(context, names={}), {field: {}})[field]
+            found[(field,)] = {own: name for own, name in old.items() if own in there}
+    return {path: known for path, known in found.items() if known}
 
 
 @cache

@@ -8,9 +8,10 @@ All that is declared is ours, with a mark of what was applied, unless ``live.jso
 
 Keys of an entry: state, reason, autostart, managed_save, owned (true, false, or another stack's
 name), also_owned (another stack that has claimed it, too), mark (false: none), applied (what a mark
-or claim remembers), names (of NICs, by MAC), phase, protect, born, waiting, key, claimed_key, hold
-(who), ports (ids of what is plugged into a network), persistent (false: undefined while it runs),
-claimed_as (the address that it was claimed with).
+or claim remembers), names (of NICs, by MAC), former (of NICs, by a MAC that only what runs has),
+phase, protect, born, waiting, key, claimed_key, hold (who), ports (ids of what is plugged into a
+network), persistent (false: undefined while it runs), claimed_as (the address that it was claimed
+with).
 ``interfaces.json`` lists the hosts' own: mac, addresses.
 ``saved/domain.web.xml`` is what a managed save image holds.
 """
@@ -300,6 +301,8 @@ class _Builder:
         mark = mark_of(site, intent, record.key)
         if "names" in entry:
             mark = replace(mark, keys={("interfaces",): entry["names"]})
+        if "former" in entry:
+            mark = replace(mark, former={("interfaces",): entry["former"]})
         if "applied" in entry:
             mark = replace(mark, applied=entry["applied"])
         texts: list[str | None] = []

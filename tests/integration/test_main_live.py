@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import libvirt
 import pytest
@@ -143,6 +144,48 @@ def test_a_cable_is_pulled_and_put_back(guest: Guest) -> None:
     nic["link"] = "up"
     guest.edit()
     wait_until(lambda: guest.host.run(greeting, check=False).returncode == 0, "guest answers")
+
+
+def test_a_nic_that_waits_for_another_mac_is_reached_by_the_one_it_has(guest: Guest) -> None:
+    nics: dict[str, Any] = guest.spec["interfaces"]
+    macs = ("52:54:00:ab:00:02", "52:54:00:ab:00:03")
+    second: dict[str, Any] = {"network": f"{guest.name}-a", "mac": macs[0]}
+    guest.spec["interfaces"] = {**nics, "second": second}
+    guest.edit()
+    guest.console.wait_state(lambda state: macs[0] in state.nics)
+    second |= {"mac": macs[1], "model": "e1000e", "mtu": 1400}
+    guest.stack.apply()
+    second |= {"link": "down", "network": f"{guest.name}-b"}
+    guest.edit()
+    card = f"devices/interface/mac[@address='{macs[0]}']/.."
+    running = the(document(guest.domain, RUNNING), card)
+    assert the(running, "link").get("state") == "down"
+    assert the(running, "source").get("network") == f"{guest.name}-b"
+    assert the(running, "model").get("type") == "virtio"
+    defined = the(document(guest.domain), card.replace(macs[0], macs[1]))
+    assert the(defined, "link").get("state") == "down"
+    assert the(defined, "model").get("type") == "e1000e"
+    waiting = guest.stack.in_sync().out
+    assert f"interfaces.second.mac  running with {macs[0]}" in waiting
+    assert "link" not in waiting
+    guest.spec["interfaces"] = nics
+    guest.edit()
+    guest.console.wait_state(lambda state: macs[0] not in state.nics)
+
+
+def test_parts_of_what_waits_for_the_next_boot_wait_with_it(guest: Guest) -> None:
+    disks, medium = guest.spec["disks"], guest.spec["disks"]["sda"]["file"]
+    idle: dict[str, Any] = {"volume": f"{guest.name}/raw.img", "bus": "sata"}
+    drive = {"device": "cdrom", "bus": "sata", "file": medium}
+    guest.spec["disks"] = {**disks, "sdc": idle, "sdd": drive}
+    guest.stack.apply()
+    idle["iotune"] = {"total_iops_sec": 100}
+    drive["file"] = str(guest.stack.directory / "two.iso")
+    assert "(what runs does not have it yet)" in guest.stack.settle().out
+    assert document(guest.domain).findtext("devices/disk/iotune/total_iops_sec") == "100"
+    guest.spec["disks"] = disks
+    guest.stack.settle()
+    assert "Pending restart" not in guest.stack.in_sync().out
 
 
 def test_words_and_autostart(guest: Guest) -> None:

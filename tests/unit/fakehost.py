@@ -27,7 +27,7 @@ from kvmplan.inventory import (
 )
 from kvmplan.kinds.models import MODELS
 from kvmplan.kinds.skeletons import skeletons
-from kvmplan.kinds.verbs import Verb
+from kvmplan.kinds.verbs import Scope, Verb
 from kvmplan.mapping.model import declared, has_secrets, walk
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.planner import Planned, Planner
@@ -213,9 +213,11 @@ class FakeHost:
                 unplugged = {"find": "./devices/disk/target", "key": key}
                 self._edit(thing, lambda root: _detach(root, unplugged))
             case Verb.UPDATE_DEVICE:
-                self._edit(thing, lambda root: _update(root, arguments["xml"]))
+                scope = arguments["scope"]
+                self._edit(thing, lambda root: _update(root, arguments["xml"]), scope=scope)
             case Verb.UPDATE_NETWORK:
-                self._edit(thing, lambda root: _update_network(root, arguments))
+                scope = arguments["scope"]
+                self._edit(thing, lambda root: _update_network(root, arguments), scope=scope)
             case Verb.UPLOAD:
                 thing.content = arguments["data"]
             case Verb.BUILD | Verb.REFRESH | Verb.AWAIT:
@@ -244,11 +246,19 @@ class FakeHost:
         etree.SubElement(the(root, "target"), "path").text = path
         self.things[address] = Thing(etree.tostring(root, encoding="unicode"), path)
 
-    def _edit(self, thing: Thing, edit: Callable[[Any], Any], *, live: bool = True) -> None:
-        root = etree.fromstring(thing.document)
-        edit(root)
-        thing.document = etree.tostring(root, encoding="unicode")
-        if thing.active and thing.running is not None and live:
+    def _edit(
+        self,
+        thing: Thing,
+        edit: Callable[[Any], Any],
+        *,
+        live: bool = True,
+        scope: str = Scope.BOTH,
+    ) -> None:
+        if scope != Scope.LIVE:
+            root = etree.fromstring(thing.document)
+            edit(root)
+            thing.document = etree.tostring(root, encoding="unicode")
+        if thing.active and thing.running is not None and live and scope != Scope.CONFIG:
             root = etree.fromstring(thing.running)
             edit(root)
             thing.running = etree.tostring(root, encoding="unicode")

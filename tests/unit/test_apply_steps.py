@@ -178,6 +178,60 @@ def test_a_device_is_updated_from_its_live_element() -> None:
     assert the(node, "alias").get("name") == "ua-x"
 
 
+def nic(**fields: Any) -> Resources:
+    return web(interfaces={"eth0": {"user": True, "mac": MAC, **fields}})
+
+
+def test_a_nic_whose_mac_waits_is_pulled_by_the_one_that_it_has() -> None:
+    host, new = made(nic()), "52:54:00:aa:00:02"
+    run(nic(mac=new), host)
+    assert mark(host, "domain.web").former == {("interfaces",): {MAC: "eth0"}}
+    host.calls.clear()
+    finished, events = run(nic(mac=new, link="down"), host)
+    assert finished.changed == 1
+    (notes,) = [event.notes for event in events if isinstance(event, ChangeFinished)]
+    assert notes == ("waiting for restart: interfaces.eth0.mac",)
+    sent = [arguments for verb, _, arguments in host.calls if verb is Verb.UPDATE_DEVICE]
+    macs = [the(etree.fromstring(each["xml"]), "mac").get("address") for each in sent]
+    assert list(zip([each["scope"] for each in sent], macs, strict=True)) == [
+        ("live", MAC),
+        ("config", new),
+    ]
+    assert in_sync(nic(mac=new, link="down"), host)
+    host.calls.clear()
+    run(web(interfaces={}), host)
+    (gone,) = [arguments for verb, _, arguments in host.calls if verb is Verb.DETACH]
+    assert gone["key"] == {"address": MAC}
+
+
+def test_a_nic_is_forgotten_by_its_old_mac_once_it_has_the_new_one() -> None:
+    host, new = made(nic()), "52:54:00:aa:00:02"
+    run(nic(mac=new), host)
+    thing = host.things[short("domain.web")]
+    thing.running = thing.document
+    run(nic(mac=new, link="down"), host)
+    assert mark(host, "domain.web").former == {}
+
+
+def test_what_waits_is_left_out_of_what_runs() -> None:
+    host = made(nic(model="virtio"))
+    finished, _ = run(nic(model="e1000e", link="down"), host)
+    assert finished.changed == 1
+    sent = [arguments for verb, _, arguments in host.calls if verb is Verb.UPDATE_DEVICE]
+    models = [the(etree.fromstring(each["xml"]), "model").get("type") for each in sent]
+    assert models == ["virtio", "e1000e"]
+
+
+def test_a_part_of_what_waits_waits_too() -> None:
+    disk = {"target": "sdb", "file": "/srv/b.raw", "bus": "sata"}
+    host = made(web(disks={}))
+    run(web(disks={"sdb": disk}), host)
+    host.calls.clear()
+    finished, _ = run(web(disks={"sdb": {**disk, "iotune": {"total_iops_sec": 100}}}), host)
+    assert finished.changed == 1
+    assert [verb for verb, _, _ in host.calls] == [Verb.DEFINE]
+
+
 def test_what_cannot_be_live_is_written_for_the_next_boot_and_told() -> None:
     for refusal in (NotLive("no free slot", code=67), TimedOut("not let go")):
         host = made(web(disks={}))
@@ -225,6 +279,22 @@ def test_leases_are_added_changed_and_removed_below_their_own_ip() -> None:
     document = etree.fromstring(host.things[short("network.lan")].document)
     assert [document.findall("ip")[p].get("address") for p in parents] == ["10.10.0.1"]
     assert in_sync(lan(), host)
+
+
+def test_a_lease_gets_to_its_own_ip_where_what_runs_still_has_another_before_it() -> None:
+    host = made(lan())
+    thing, one = host.things[short("network.lan")], {"mac": MAC, "ip": "10.10.0.10"}
+    root = etree.fromstring(thing.document)
+    root.remove(root.findall("ip")[0])
+    thing.document = etree.tostring(root, encoding="unicode")
+    wanted = lan(one)
+    del wanted["network.lan"]["ips"]["10.20.0.1/24"]
+    run(wanted, host)
+    for text in (thing.document, thing.running or ""):
+        hosts = etree.fromstring(text).findall("ip/dhcp/host")
+        assert [the(node, "../..").get("address") for node in hosts] == ["10.10.0.1"]
+    sent = [arguments for verb, _, arguments in host.calls if verb is Verb.UPDATE_NETWORK]
+    assert [(each["scope"], each["parent"]) for each in sent] == [("live", 1), ("config", 0)]
 
 
 def test_what_libvirt_cannot_modify_is_taken_out_and_put_back() -> None:

@@ -1,9 +1,10 @@
 """Overlays: which element meets which."""
 
 import pytest
+from lxml.etree import _Element as Element
 
 from kvmplan.mapping.document import parse, serialise
-from kvmplan.mapping.overlay import merge, satisfied
+from kvmplan.mapping.overlay import left_out, merge, satisfied
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,45 @@ def test_what_the_fragment_before_added_goes_with_it() -> None:
     assert root.find("devices/disk/serial") is not None
     merge(root, two, one)
     assert [node.get("bus") for node in root.iter("source")] == ["9", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("new", "merged", "left"),
+    [
+        ("<domain/>", False, ["@type", "devices", "title"]),
+        (
+            "<domain type='qemu'><title>b</title><devices><hostdev><source bus='2'/></hostdev>"
+            "</devices></domain>",
+            True,
+            ["devices/disk"],
+        ),
+        (
+            "<domain type='kvm'><title>a</title><devices>"
+            "<disk><target dev='vda'/></disk></devices></domain>",
+            False,
+            ["devices/disk/serial", "devices/hostdev"],
+        ),
+    ],
+)
+def test_what_has_left_a_fragment_and_stays_is_told(
+    new: str, merged: bool, left: list[str]
+) -> None:
+    past = parse(
+        "<domain type='kvm'><title>a</title><devices><hostdev><source bus='1'/></hostdev>"
+        "<disk><target dev='vda'/><serial>s</serial></disk></devices></domain>"
+    )
+    assert left_out(parse(new), past, merged=merged) == left
+
+
+def test_arguments_that_have_left_are_told_unless_the_others_are_merged_anew() -> None:
+    def arguments(*values: str) -> Element:
+        inner = "".join(f"<arg value='{value}'/>" for value in values)
+        return parse(f"<domain><commandline>{inner}</commandline></domain>")
+
+    past = arguments("-a", "-b")
+    assert left_out(arguments("-a"), past, merged=False) == ["commandline/arg"]
+    assert left_out(arguments("-c"), past, merged=True) == []
+    assert left_out(arguments("-a", "-b"), past, merged=False) == []
 
 
 def test_foreign_namespaces_meet_whatever_their_prefix() -> None:
