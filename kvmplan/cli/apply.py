@@ -93,7 +93,7 @@ def carry_out(path: str | None, destroy: bool, given: dict[str, Any]) -> int:
 
 
 def _carry_out(path: str | None, destroy: bool, given: dict[str, Any]) -> int:
-    saved = _saved(path)
+    saved = _saved(path, given["expect_digest"])
     unattended = given["as_json"] or not sys.stdin.isatty()
     if saved is None and not given["auto_approve"] and unattended:
         raise fail(
@@ -114,12 +114,14 @@ def _carry_out(path: str | None, destroy: bool, given: dict[str, Any]) -> int:
     return code
 
 
-def _saved(path: str | None) -> SavedPlan | None:
+def _saved(path: str | None, expected: str | None) -> SavedPlan | None:
     """The plan file that the command was given, if it was; its existence is the approval."""
     from kvmplan.cli.planfile import load
     from kvmplan.plan.saved import is_plan_file
 
-    return load(Path(path)) if path is not None and is_plan_file(Path(path)) else None
+    if path is None or not is_plan_file(Path(path)):
+        return None
+    return load(Path(path), expected=expected)
 
 
 def _session(
@@ -129,7 +131,6 @@ def _session(
 
     if saved is None:
         return session_of(path, given)
-    planfile.check_digest(saved.document, given["expect_digest"])
     planfile.check_refusals(saved)
     return planfile.session_of(saved, given, destroy=destroy)
 
@@ -145,10 +146,11 @@ def _plan(
         return replan(session, saved, skip_stale=given["stale"] == "skip")
     planned = make_plan(session, options_of(given, destroy=destroy))
     if given["expect_digest"] is not None:
-        from kvmplan.cli.git import git_state
+        from kvmplan.cli.inputs import inputs_json
         from kvmplan.views.plan_json import plan_json
 
-        check_digest(plan_json(planned.plan, git_state(session.path)), given["expect_digest"])
+        inputs = inputs_json(session, planned.options)
+        check_digest(plan_json(planned.plan, inputs=inputs), given["expect_digest"])
     return planned
 
 
@@ -179,7 +181,7 @@ def _locked(
 
         planned = wait_for_all(planned)
     plan = planned.plan
-    show_plan(session.path, plan, form="text", summary=given["summary"])
+    show_plan(session.path, plan, summary=given["summary"])
     if plan.errored:
         return ExitCode.ERROR
     if plan.refusals:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kvmplan.cli.glance import Glance
     from kvmplan.cli.session import Session
     from kvmplan.plan.change import Plan
+    from kvmplan.plan.planner import Planned
 
 
 @click.command()
@@ -61,7 +62,10 @@ def plan(
             show_documents(session, planned)
     finally:
         close(session)
-    show_plan(session.path, made, form=form, summary=given["summary"])
+    if form == "json" and not as_json:
+        show_json(session, planned)
+    else:
+        show_plan(session.path, made, summary=given["summary"])
     if made.errored:
         return ExitCode.ERROR
     if given["out"] is not None:
@@ -81,7 +85,7 @@ def _unchanged(path: str | None, glanced: Glance, *, summary: bool) -> int:
     assert glanced.plan is not None
     for host in glanced.hosts.values():
         host.close()
-    show_plan(spec_path(path), glanced.plan, form="text", summary=summary)
+    show_plan(spec_path(path), glanced.plan, summary=summary)
     return ExitCode.OK
 
 
@@ -133,27 +137,34 @@ def options_of(given: dict[str, Any], *, destroy: bool) -> Any:
     )
 
 
-def show_plan(path: Path, made: Plan, *, form: str, summary: bool) -> None:
-    """Print the plan of the specs at a path: the plan to stdout, its diagnostics to stderr, too.
+def show_json(session: Session, planned: Planned) -> None:
+    """Print a plan as one JSON object, and its diagnostics to stderr."""
+    from kvmplan.cli.git import git_state
+    from kvmplan.cli.inputs import inputs_json
+    from kvmplan.cli.report import show_all
+    from kvmplan.views.plan_json import plan_json_text
+    from kvmplan.views.style import emit
 
-    A text has its warnings in it: where both go to a terminal, that says them once.
+    show_all(planned.plan.diagnostics)
+    inputs = inputs_json(session, planned.options)
+    emit(sys.stdout, plan_json_text(planned.plan, git_state(session.path), inputs))
+
+
+def show_plan(path: Path, made: Plan, *, summary: bool) -> None:
+    """Print the plan of the specs at a path: to stdout, as text or as events; diagnostics, too.
+
+    A text has its warnings in it: where both streams go to a terminal, that says them once.
     """
     from kvmplan.cli.git import git_state
     from kvmplan.cli.report import show_all
+    from kvmplan.views.plan_text import plan_text
     from kvmplan.views.style import emit
 
     output = current()
-    once = form == "text" and output.stream is None and sys.stdout.isatty() and sys.stderr.isatty()
+    once = output.stream is None and sys.stdout.isatty() and sys.stderr.isatty()
     show_all(it for it in made.diagnostics if not once or it.severity is Severity.ERROR)
     if output.stream is not None:
         output.stream.plan(made)
         return
-    git = git_state(path)
-    if form == "json":
-        from kvmplan.views.plan_json import plan_json_text
-
-        emit(sys.stdout, plan_json_text(made, git))
-        return
-    from kvmplan.views.plan_text import plan_text
-
-    emit(sys.stdout, plan_text(made, style=output.style_of(sys.stdout), git=git, summary=summary))
+    style = output.style_of(sys.stdout)
+    emit(sys.stdout, plan_text(made, style=style, git=git_state(path), summary=summary))

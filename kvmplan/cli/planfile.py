@@ -18,10 +18,11 @@ from kvmplan.diagnostics import Diagnostics, ExitCode, Failure, fail
 
 if TYPE_CHECKING:
     from kvmplan.cli.session import Session
-    from kvmplan.plan.change import LeftOut
+    from kvmplan.plan.change import LeftOut, Plan
     from kvmplan.plan.options import PlanOptions
     from kvmplan.plan.planner import Planned
     from kvmplan.spec import Desired
+    from kvmplan.views.gitstate import GitState
 
 AGAIN = "plan again, and have that plan approved"
 NOTHING = ["no-op"]
@@ -34,12 +35,15 @@ class SavedPlan:
 
     Attributes:
         document: the plan as JSON (the contract's format).
-        text: the plan as it was shown.
+        plan, git: the same to be shown as text.
         path: where its specs were, for their templates.
+        file_digest: sha256 of the whole file, as `sha256sum` tells it.
     """
 
     document: Mapping[str, Any]
-    text: str
+    plan: Plan
+    git: GitState | None
+    file_digest: str
     desired: Desired
     options: PlanOptions
     path: Path
@@ -82,18 +86,18 @@ class SavedPlan:
 def save(session: Session, planned: Planned, file: Path) -> None:
     """Write a plan file. Raises `Failure`: KVP314, KVP315."""
     from kvmplan.cli.git import git_state
+    from kvmplan.cli.inputs import inputs_json
     from kvmplan.plan import saved
     from kvmplan.spec.stored import Unsavable, dump
     from kvmplan.views.plan_json import plan_json
-    from kvmplan.views.plan_text import plan_text
 
-    git = git_state(session.path)
+    inputs = inputs_json(session, planned.options)
+    where = {"path": str(session.path.resolve()), "origin": planned.options.origin}
     try:
         members = {
-            "plan.json": plan_json(planned.plan, git),
-            "text.json": plan_text(planned.plan, git=git),
+            "plan.json": plan_json(planned.plan, git_state(session.path), inputs),
             "desired.json": dump(session.desired),
-            "options.json": _options_json(planned.options, session.path),
+            "origin.json": where,
         }
         saved.write(file, members)
     except Unsavable as error:
@@ -119,47 +123,26 @@ def _not_written(file: Path, error: Exception) -> Failure:
     return fail("KVP315", f"cannot write {file}: {why}", remedy=remedy)
 
 
-def _options_json(options: PlanOptions, path: Path) -> dict[str, Any]:
-    return {
-        "destroy": options.destroy,
-        "targets": list(options.targets),
-        "excludes": list(options.excludes),
-        "replace": list(options.replace),
-        "adopt": options.adopt,
-        "allow_data_loss": list(options.allow_data_loss),
-        "allow_restart": list(options.allow_restart),
-        "max_restarts": options.max_restarts,
-        "prune": options.prune,
-        "max_delete": options.max_delete,
-        "allow_empty": options.allow_empty,
-        "drift": options.drift,
-        "same_stack": options.same_stack,
-        "origin": options.origin,
-        "path": str(path.resolve()),
-    }
+def load(file: Path, *, secrets: bool = True, expected: str | None = None) -> SavedPlan:
+    """Read a plan file.
 
+    Args:
+        file: where it is.
+        secrets: whether those of its specs are read, which may run commands.
+        expected: the only digest that will do: the plan's, or the whole file's. No secret of
+            another plan is read.
 
-def load(file: Path, *, secrets: bool = True) -> SavedPlan:
-    """Read a plan file. Raises `Failure`: KVP310 … KVP312, or a secret that cannot be read."""
-    from kvmplan.kinds import MODELS
+    Raises:
+        Failure: KVP310 … KVP312; KVP302 and exit 3; or a secret that cannot be read.
+    """
     from kvmplan.plan import saved
-    from kvmplan.plan.shape import check
-    from kvmplan.spec.secrets import Secrets
-    from kvmplan.spec.stored import restore
-    from kvmplan.views.plan_json import digest
 
     found = Diagnostics()
     try:
-        members = saved.read(file)
-        document, text = members["plan.json"], members["text.json"]
-        given = check(document, text, members["options.json"])
-        if digest(document) != document.get("digest"):
-            raise saved.BadPlanFile("KVP311", f"the plan in {file} does not have its own digest")
-        path = Path(given["path"])
-        reader = Secrets(path.parent, os.environ, found, read=secrets)
-        desired = restore(members["desired.json"], MODELS, reader)
-        plan = SavedPlan(document, text, desired, _options(given), path)
-        _ = plan.acting, plan.refusals, plan.connect
+        members, file_digest = saved.read(file)
+        document = _checked(file, members)
+        check_digest(document, expected, file_digest)
+        return _loaded(members, file_digest, found, secrets=secrets)
     except saved.BadPlanFile as error:
         raise fail(error.code, str(error), remedy=AGAIN) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -169,43 +152,71 @@ def load(file: Path, *, secrets: bool = True) -> SavedPlan:
             f"{file} is damaged: {error if isinstance(error, ValueError) else 'a part is missing'}"
         )
         raise fail("KVP311", summary, remedy=AGAIN) from error
+
+
+def _checked(file: Path, members: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The plan's JSON, if it has its own digest, and the specs beside it are its own.
+
+    Raises:
+        BadPlanFile: it is forged.
+        ValueError, KeyError, TypeError, AttributeError: it is damaged.
+    """
+    from kvmplan.plan.saved import BadPlanFile
+    from kvmplan.plan.shape import check
+    from kvmplan.spec.stored import fingerprint
+    from kvmplan.views.plan_json import digest, plan_id
+
+    document: Mapping[str, Any] = members["plan.json"]
+    check(document, members["origin.json"])
+    if document["digest"] != digest(document) or document["plan_id"] != plan_id(document):
+        raise BadPlanFile("KVP311", f"the plan in {file} does not have its own digest")
+    if document["inputs"]["specs"] != fingerprint(members["desired.json"]):
+        raise BadPlanFile("KVP311", f"the specs in {file} are not those that its plan is of")
+    return document
+
+
+def _loaded(
+    members: Mapping[str, Any], file_digest: str, found: Diagnostics, *, secrets: bool
+) -> SavedPlan:
+    from kvmplan.kinds import MODELS
+    from kvmplan.spec.secrets import Secrets
+    from kvmplan.spec.stored import restore
+    from kvmplan.views.plan_read import git_of, plan_of
+    from kvmplan.views.plan_text import plan_text
+
+    document, where = members["plan.json"], members["origin.json"]
+    path = Path(where["path"])
+    reader = Secrets(path.parent, os.environ, found, read=secrets)
+    desired = restore(members["desired.json"], MODELS, reader)
+    options = _options(document["inputs"]["options"], where["origin"])
+    git, made = git_of(document), plan_of(document)
+    plan = SavedPlan(document, made, git, file_digest, desired, options, path)
+    _ = plan.acting, plan.refusals, plan.connect, plan_text(made, git=git)
     if found.has_errors:
         raise Failure(found)
     return plan
 
 
-def _options(given: Mapping[str, Any]) -> PlanOptions:
+def _options(given: Mapping[str, Any], origin: str) -> PlanOptions:
     from kvmplan.plan.options import PlanOptions
 
-    return PlanOptions(
-        destroy=given["destroy"],
-        targets=tuple(given["targets"]),
-        excludes=tuple(given["excludes"]),
-        replace=tuple(given["replace"]),
-        adopt=given["adopt"],
-        allow_data_loss=tuple(given["allow_data_loss"]),
-        allow_restart=tuple(given["allow_restart"]),
-        max_restarts=given["max_restarts"],
-        prune=given["prune"],
-        max_delete=given["max_delete"],
-        allow_empty=given["allow_empty"],
-        drift=given["drift"],
-        same_stack=given["same_stack"],
-        origin=given["origin"],
-    )
+    listed: dict[str, Any] = {
+        name: tuple(it) if isinstance(it, list) else it for name, it in given.items()
+    }
+    return PlanOptions(**listed, origin=origin)
 
 
-def check_digest(document: Mapping[str, Any], expected: str | None) -> None:
+def check_digest(
+    document: Mapping[str, Any], expected: str | None, file_digest: str | None = None
+) -> None:
     """Refuse another plan than the one that was approved. Raises `Failure`, exit 3."""
-    if expected is not None and document["digest"] != expected:
+    if expected is not None and expected not in (document["digest"], file_digest):
         summary = f"the plan's digest is {document['digest']}, not {expected}"
         raise fail("KVP302", summary, remedy=AGAIN, exit_code=ExitCode.STALE)
 
 
 def check_refusals(plan: SavedPlan) -> None:
     """Refuse what was refused when it was planned: that is what its reviewers have seen.
-
-    Its options may say otherwise by now: they are not in the digest that was approved.
 
     Raises:
         Failure: exit 7, with what stood against it.
@@ -218,7 +229,7 @@ def session_of(plan: SavedPlan, given: Mapping[str, Any], *, destroy: bool) -> S
     """The hosts of a plan file, connected; `destroy` if the command removes things only.
 
     Raises:
-        Failure: KVP313, a flag that would make it another plan.
+        Failure: KVP313, a flag that would make it another plan; KVP301, other templates.
     """
     from kvmplan.cli.session import Session, connect_hosts
 
@@ -231,10 +242,20 @@ def session_of(plan: SavedPlan, given: Mapping[str, Any], *, destroy: bool) -> S
         summary = f"{', '.join(refused)} would make it another plan than the one in the file"
         raise fail("KVP313", summary, remedy="give them to `kvmplan plan --out`")
     session = Session(plan.path, plan.desired)
+    _check_templates(session, plan)
     session.hosts = connect_hosts(
         session, plan.connect, read_only=False, on_unreachable=given["on_unreachable"]
     )
     return session
+
+
+def _check_templates(session: Session, plan: SavedPlan) -> None:
+    """Raises `Failure`, exit 3: new objects would be born from other templates."""
+    from kvmplan.cli.inputs import templates_digest
+
+    if templates_digest(session.templates) != plan.document["inputs"]["templates"]:
+        summary = f"the templates in {session.templates} are not those that it was planned with"
+        raise fail("KVP301", summary, remedy=AGAIN, exit_code=ExitCode.STALE)
 
 
 CHANGING = {

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kvmplan.address import Address
     from kvmplan.cli.session import Session
     from kvmplan.inventory import Inventory, Record
+    from kvmplan.views.style import Style
 
 
 @click.command()
@@ -52,7 +53,7 @@ def show(
     if address is None:
         raise click.UsageError("Missing argument 'PLANFILE|ADDRESS'.")
     if is_plan_file(Path(address)):
-        _show_plan(Path(address), form)
+        _show_plan(Path(address), form, output.style_of(sys.stdout))
         return
     session = session_of(path, given)
     try:
@@ -69,13 +70,24 @@ def show(
     )
 
 
-def _show_plan(file: Path, form: str) -> None:
+def _show_plan(file: Path, form: str, style: Style) -> None:
     """A saved plan, as it was shown; needs no connection and no secret."""
     from kvmplan.cli.planfile import load
+    from kvmplan.views.plan_text import plan_text
     from kvmplan.views.style import emit
 
-    plan = load(file, secrets=False)
-    emit(sys.stdout, plan.text if form == "text" else json.dumps(plan.document) + "\n")
+    saved = load(file, secrets=False)
+    if form == "json":
+        emit(sys.stdout, json.dumps(saved.document) + "\n")
+        return
+    emit(sys.stdout, plan_text(saved.plan, style=style, git=saved.git))
+    click.echo(
+        f"Digest of what it does: {saved.document['digest']}\n"
+        f"sha256 of the whole file: {saved.file_digest}\n"
+        "`apply --expect-digest` takes either. The commit, places in files, warnings and busy"
+        " domains are told by whoever wrote the file: only the second is of them, too.",
+        err=True,
+    )
 
 
 def address_of(session: Session, text: str) -> Address:

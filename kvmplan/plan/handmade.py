@@ -72,6 +72,16 @@ class Handmade:
         return replace(compared, changes=tuple(changes), unlisted=tuple(sorted(unlisted)))
 
 
+def without_drift(compared: Compared, when: str = "") -> Compared:
+    """What is to be changed if drift is kept: what that leaves as it is becomes a note."""
+    drifted = [change.name for change in compared.changes if change.drift]
+    if not drifted:
+        return compared
+    note = f"changed by hand{when}, and left so (--drift keep): {', '.join(drifted)}"
+    intended = tuple(change for change in compared.changes if not change.drift)
+    return replace(compared, changes=intended, notes=(*compared.notes, note))
+
+
 def tell_apart(
     intent: Intent,
     fields: Iterable[FieldChange],

@@ -20,7 +20,7 @@ from kvmplan.plan.born import Births
 from kvmplan.plan.busy import PAUSING_JOBS
 from kvmplan.plan.change import Action, Pending, Reason, Released, Unlisted
 from kvmplan.plan.fields import NOTHING, Compared, compare, pending, running_tree, waits_for_guest
-from kvmplan.plan.handmade import tell_apart
+from kvmplan.plan.handmade import tell_apart, without_drift
 from kvmplan.plan.insync import InSync
 from kvmplan.plan.intent import Intent, intend
 from kvmplan.plan.lineage import words as lineage_words
@@ -145,8 +145,7 @@ class Judge:
         running = running_tree(intent)
         compared = compare(intent, inventory.facts, running)
         if self._options.drift == "keep":
-            intended = tuple(change for change in compared.changes if not change.drift)
-            compared = replace(compared, changes=intended)
+            compared = without_drift(compared)
         if intent.context is not None and intent.context.overlays:
             compared = replace(compared, notes=(*compared.notes, IN_SNAPSHOT))
         changes = bool(compared.changes)
@@ -277,6 +276,8 @@ class Judge:
         fields = pending(intent, running)
         handmade = tell_apart(intent, fields, compared, inventory.facts, running)
         if self._options.drift == "keep":
+            told = without_drift(handmade.beside(compared), " while it runs")
+            compared = replace(compared, notes=told.notes)
             handmade = handmade.kept(fields)
         compared = handmade.beside(compared)
         self.unlisted += [Unlisted(address, path) for path in compared.unlisted]

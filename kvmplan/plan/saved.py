@@ -7,6 +7,7 @@ unpacked, and every member must have the digest that the manifest says.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import stat
@@ -16,9 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
-MEMBERS = ("plan.json", "text.json", "desired.json", "options.json")
+MEMBERS = ("plan.json", "desired.json", "origin.json")
 MOMENT = (1980, 1, 1, 0, 0, 0)
 """The time stamp of members: the same plan makes the same bytes."""
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
@@ -71,10 +72,12 @@ def place(path: Path) -> Path:
 
 
 def _is_ours(path: Path) -> bool:
+    """Whether a file is a plan, of whatever version: its manifest has digests of all else in it."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return sorted(archive.namelist()) == sorted((MANIFEST, *MEMBERS))
-    except (*DAMAGE, ValueError):
+            named = json.loads(_unpacked(archive, MANIFEST))["sha256"].keys()
+            return sorted(archive.namelist()) == sorted((MANIFEST, *named))
+    except (*DAMAGE, ValueError, LookupError, TypeError, AttributeError, BadPlanFile):
         return False
 
 
@@ -86,7 +89,7 @@ def write(path: Path, members: Mapping[str, Any]) -> None:
         OSError: it cannot be written.
     """
     path = place(path)
-    texts = {name: json.dumps(members[name], sort_keys=True, ensure_ascii=True) for name in MEMBERS}
+    texts = {name: json.dumps(members[name], ensure_ascii=True) for name in MEMBERS}
     digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
     texts[MANIFEST] = json.dumps({"format": FORMAT, "sha256": digests}, sort_keys=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
@@ -103,44 +106,60 @@ def write(path: Path, members: Mapping[str, Any]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The members of a plan file, each with the digest that its manifest says.
+def read(path: Path) -> tuple[dict[str, Any], str]:
+    """The members of a plan file, each with the digest that its manifest says; and the file's own.
 
     Raises:
         BadPlanFile: KVP310 no plan file, KVP311 damaged or forged, KVP312 of another version.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        # Read once: what is used is what the digest is of, whoever writes to the file meanwhile.
+        with path.open("rb") as stream:
+            whole = stream.read(LARGEST + 1)
+        if len(whole) > LARGEST:
+            raise BadPlanFile("KVP311", f"{path} is too large to be a plan file")
+        with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+            manifest = _manifest(path, archive)
             _check_members(archive)
-            texts = {name: _unpacked(archive, name) for name in (MANIFEST, *MEMBERS)}
+            texts = {name: _unpacked(archive, name) for name in MEMBERS}
     except (*DAMAGE, ValueError) as error:
         raise BadPlanFile("KVP311", f"{path} is damaged: {error}") from error
     except OSError as error:
         raise BadPlanFile("KVP310", f"cannot read {path}: {error.strerror}") from error
-    return _checked(path, texts)
+    return _checked(path, texts, manifest), hashlib.sha256(whole).hexdigest()
+
+
+def _manifest(path: Path, archive: zipfile.ZipFile) -> Any:
+    """The manifest, of this version: in another one a plan may have other members."""
+    if archive.namelist().count(MANIFEST) != 1:
+        raise BadPlanFile("KVP310", "the file is no plan file of kvmplan")
+    try:
+        manifest = json.loads(_unpacked(archive, MANIFEST))
+    except (ValueError, RecursionError) as error:
+        raise BadPlanFile("KVP311", f"{path} is damaged: {type(error).__name__}") from error
+    format_ = manifest.get("format") if isinstance(manifest, dict) else None
+    if isinstance(format_, int) and format_ != FORMAT:
+        raise BadPlanFile("KVP312", f"{path} has format {format_}; this kvmplan reads {FORMAT}")
+    return manifest
 
 
 def _check_members(archive: zipfile.ZipFile) -> None:
-    names = [info.filename for info in archive.infolist()]
-    if sorted(names) != sorted((MANIFEST, *MEMBERS)):
+    if sorted(archive.namelist()) != sorted((MANIFEST, *MEMBERS)):
         raise BadPlanFile("KVP310", "the file is no plan file of kvmplan")
-    for info in archive.infolist():
-        if info.file_size > LARGEST:
-            raise BadPlanFile("KVP311", f"{info.filename} in the plan file is too large to be real")
 
 
 def _unpacked(archive: zipfile.ZipFile, name: str) -> bytes:
     """A member's bytes, never more than its header says: a bomb's stream goes on after that."""
+    size = archive.getinfo(name).file_size
+    if size > LARGEST:
+        raise BadPlanFile("KVP311", f"{name} in the plan file is too large to be real")
     with archive.open(name) as member:
-        return member.read(archive.getinfo(name).file_size)
+        return member.read(size)
 
 
-def _checked(path: Path, texts: Mapping[str, bytes]) -> dict[str, Any]:
+def _checked(path: Path, texts: Mapping[str, bytes], manifest: Any) -> dict[str, Any]:
     try:
-        manifest = json.loads(texts[MANIFEST])
-        format_, digests = manifest["format"], manifest["sha256"]
-        if format_ != FORMAT:
-            raise BadPlanFile("KVP312", f"{path} has format {format_}; this kvmplan reads {FORMAT}")
+        digests = manifest["sha256"]
         for name in MEMBERS:
             if hashlib.sha256(texts[name]).hexdigest() != digests[name]:
                 raise BadPlanFile("KVP311", f"{name} in {path} is not what its manifest says")

@@ -5,7 +5,6 @@ A plan file may be damaged or made by somebody else: what is read from it is che
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -59,13 +58,6 @@ class _Host(_Shape):
     uri: str
 
 
-class _Document(_Shape):
-    digest: str
-    hosts: dict[str, _Host]
-    resource_changes: list[_Row]
-    refusals: list[_Refusal]
-
-
 class _Options(_Shape):
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -82,25 +74,43 @@ class _Options(_Shape):
     allow_empty: bool
     drift: Literal["revert", "keep"]
     same_stack: bool
+
+
+class _Inputs(_Shape):
+    specs: str
+    templates: str | None
+    options: _Options
+
+
+class _Document(_Shape):
+    digest: str
+    plan_id: str
+    inputs: _Inputs
+    hosts: dict[str, _Host]
+    resource_changes: list[_Row]
+    refusals: list[_Refusal]
+
+
+class _Origin(_Shape):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
     origin: str
     path: str
 
 
 class _Members(_Shape):
     document: _Document
-    text: str
-    options: _Options
+    origin: _Origin
 
 
-def check(document: Any, text: Any, options: Any) -> Mapping[str, Any]:
-    """The options, if all three look as they must.
+def check(document: Any, origin: Any) -> None:
+    """See that both look as they must.
 
     Raises:
         ValueError: they do not; the message says where.
     """
-    given = {"document": document, "text": text, "options": options}
     try:
-        return _Members.model_validate(given).options.model_dump()
+        _Members.model_validate({"document": document, "origin": origin})
     except ValueError as error:
         where = ".".join(map(str, getattr(error, "errors", list)()[0]["loc"]))
         raise ValueError(f"{where} is not what it must be") from error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,6 +20,8 @@ from kvmplan.spec.secrets import Secrets
 SECRET_KEY = "!secret"
 Spot = list[str | int] | None
 """A place: file, line, column, length."""
+TakeSecret = Callable[[SecretText, Address], dict[str, Any] | None]
+"""What is kept of a secret of a resource."""
 
 
 class _Shape(BaseModel):
@@ -37,6 +40,7 @@ class _Lifecycle(_Shape):
     prevent_destroy: bool
     ignore_changes: list[list[str]]
     unlisted: Literal["keep", "remove"]
+    told: list[list[str]]
 
 
 class _Row(_Shape):
@@ -65,12 +69,17 @@ class Unsavable(Exception):
     """A secret that could not be read again: it was written in clear, or made from others."""
 
 
-def dump(desired: Desired) -> dict[str, Any]:
+def dump(desired: Desired, *, clear: bool = False) -> dict[str, Any]:
     """All that the specs ask for, as JSON values.
+
+    Args:
+        desired: the specs.
+        clear: whether secrets without a source may be in it: of these nothing is kept.
 
     Raises:
         Unsavable: a secret has no source of its own.
     """
+    secret = _source_or_nothing if clear else _source_of
     stack = desired.stack
     return {
         "stack": {
@@ -80,18 +89,33 @@ def dump(desired: Desired) -> dict[str, Any]:
             "prune": stack.prune,
             "max_delete": [stack.max_delete_count, stack.max_delete_percent],
         },
-        "resources": [_resource(resource) for _, resource in sorted(desired.resources.items())],
+        "resources": [_resource(it, secret) for _, it in sorted(desired.resources.items())],
         "sources": list(desired.sources),
         "moved": {str(address): list(names) for address, names in sorted(desired.moved.items())},
         "macs": {str(address): dict(macs) for address, macs in sorted(desired.macs.items())},
     }
 
 
-def _resource(resource: Resource) -> dict[str, Any]:
+def fingerprint(dumped: Mapping[str, Any]) -> str:
+    """sha256 (64 hex digits) of what `dump` made, wherever and however it is written in files."""
+    rows = [
+        {key: _unplaced(key, row[key]) for key in row if key not in ("place", "places")}
+        for row in dumped["resources"]
+    ]
+    kept = {**dumped, "resources": rows, "sources": None}
+    canonical = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _unplaced(key: str, value: Any) -> Any:
+    return [edge[:2] for edge in value] if key in ("depends_on", "references") else value
+
+
+def _resource(resource: Resource, secret: TakeSecret) -> dict[str, Any]:
     lifecycle = resource.lifecycle
     return {
         "address": str(resource.address),
-        "fields": _value(resource.model, resource.address),
+        "fields": _value(resource.model, resource.address, secret),
         "defaults": sorted(list(path) for path in resource.defaults),
         "place": _place(resource.place),
         "places": [[list(path), _place(place)] for path, place in sorted(resource.places.items())],
@@ -99,6 +123,7 @@ def _resource(resource: Resource) -> dict[str, Any]:
             "prevent_destroy": lifecycle.prevent_destroy,
             "ignore_changes": [list(path) for path in lifecycle.ignore_changes],
             "unlisted": lifecycle.unlisted,
+            "told": [list(path) for path in lifecycle.told],
         },
         "depends_on": [_reference(reference) for reference in resource.depends_on],
         "references": [_reference(reference) for reference in resource.references],
@@ -106,17 +131,25 @@ def _resource(resource: Resource) -> dict[str, Any]:
     }
 
 
-def _value(value: Any, address: Address) -> Any:
+def _value(value: Any, address: Address, secret: TakeSecret) -> Any:
     if isinstance(value, Mapped):
         given = {name: getattr(value, name) for name in value.model_fields_set}
-        return {name: _value(inner, address) for name, inner in sorted(given.items())}
+        return {name: _value(inner, address, secret) for name, inner in sorted(given.items())}
     if isinstance(value, SecretText):
-        if value.source is None:
-            raise Unsavable(f"{address.short} holds a secret that was not read by !secret")
-        return {SECRET_KEY: dict(value.source)}
+        return {SECRET_KEY: secret(value, address)}
     if isinstance(value, Mapping):
-        return {key: _value(inner, address) for key, inner in value.items()}
-    return [_value(item, address) for item in value] if isinstance(value, tuple) else value
+        return {key: _value(inner, address, secret) for key, inner in value.items()}
+    return [_value(it, address, secret) for it in value] if isinstance(value, tuple) else value
+
+
+def _source_of(value: SecretText, address: Address) -> dict[str, Any]:
+    if value.source is None:
+        raise Unsavable(f"{address.short} holds a secret that was not read by !secret")
+    return dict(value.source)
+
+
+def _source_or_nothing(value: SecretText, _address: Address) -> dict[str, Any] | None:
+    return None if value.source is None else dict(value.source)
 
 
 def _place(place: Place | None) -> list[Any] | None:
@@ -173,6 +206,7 @@ def _restored(
             lifecycle["prevent_destroy"],
             tuple(tuple(path) for path in lifecycle["ignore_changes"]),
             lifecycle["unlisted"],
+            tuple(tuple(path) for path in lifecycle["told"]),
         ),
         depends_on=tuple(_edge(edge) for edge in row["depends_on"]),
         references=tuple(_edge(edge) for edge in row["references"]),

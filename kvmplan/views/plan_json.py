@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from kvmplan import __version__
@@ -20,22 +21,30 @@ from kvmplan.views.redact import plain, scrubber, sensitive_map, sensitive_paths
 
 FORMAT_VERSION = "1.0"
 
-_UNSTABLE = ("created", "plan_id", "digest", "busy", "diagnostics")
-"""What differs between two plans that do the same.
+_UNSTABLE = ("created", "plan_id", "digest", "git", "busy", "diagnostics")
+"""What differs between two plans that do the same; of each change also where it is written.
 
 Diagnostics do: what is not read or not known depends on the machine that plans and on its rights,
 and a digest that was approved on one must hold on the machine that applies. All that a plan does,
-refuses or reports of objects is digested, and so is whether it has errors.
+refuses or reports of objects is digested, and so is whether it has errors. The commit and the lines
+in files are another's after every edit of a comment.
 """
 
 _NAMESPACE = uuid.UUID("6c8a7f2e-3f0b-5d44-9f0e-5a1f7f0c2b90")
 
 
-def plan_json(plan: Plan, git: GitState | None = None) -> dict[str, Any]:
+def plan_json(
+    plan: Plan, git: GitState | None = None, inputs: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """The plan as JSON types, keys in the order of the reference.
 
-    Two plans for the same specs and hosts have the same `digest` and `plan_id`, whenever they were
-    made. Without a repository `git` is null.
+    Two plans for the same specs and hosts have the same `digest` and `plan_id`, whenever and
+    wherever they were made. Without a repository `git` is null.
+
+    Args:
+        plan: what is planned.
+        git: where the specs come from.
+        inputs: what it was made from, beside the hosts: digests, and what the user asked.
     """
     secrets = scrubber(plan)
     changes = sorted(plan.changes, key=lambda change: change.address)
@@ -50,6 +59,7 @@ def plan_json(plan: Plan, git: GitState | None = None) -> dict[str, Any]:
         "created": plan.created,
         "stack": {"name": plan.stack_name, "uid": plan.stack_uid},
         "git": git and {"commit": git.commit, "branch": git.branch, "dirty": git.dirty},
+        "inputs": inputs,
         "hosts": _hosts(plan),
         "hosts_left_out": list(plan.hosts_left_out),
         "resource_changes": [_change(item, secrets) for item in changes],
@@ -71,18 +81,27 @@ def plan_json(plan: Plan, git: GitState | None = None) -> dict[str, Any]:
     for name in ("refusals", "unlisted", "diagnostics"):
         document[name] = secrets.tree(document[name])
     document["digest"] = digest(document)
-    document["plan_id"] = str(uuid.uuid5(_NAMESPACE, document["digest"]))
+    document["plan_id"] = plan_id(document)
     return document
 
 
-def plan_json_text(plan: Plan, git: GitState | None = None) -> str:
+def plan_json_text(
+    plan: Plan, git: GitState | None = None, inputs: dict[str, Any] | None = None
+) -> str:
     """`plan_json` as it is printed: one object on one line."""
-    return json.dumps(plan_json(plan, git), ensure_ascii=False) + "\n"
+    return json.dumps(plan_json(plan, git, inputs), ensure_ascii=False) + "\n"
 
 
-def digest(document: dict[str, Any]) -> str:
+def plan_id(document: Mapping[str, Any]) -> str:
+    """The uuid of a plan with this digest."""
+    return str(uuid.uuid5(_NAMESPACE, document["digest"]))
+
+
+def digest(document: Mapping[str, Any]) -> str:
     """sha256 (64 hex digits) of a plan's canonical JSON, without what differs from run to run."""
     stable = {key: value for key, value in document.items() if key not in _UNSTABLE}
+    for key in ("resource_changes", "resource_drift"):
+        stable[key] = [{**row, "source": None} for row in stable[key]]
     canonical = json.dumps(stable, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -149,6 +168,7 @@ def _field(field: FieldChange, paths: tuple[Path, ...], secrets: Scrubber) -> di
 
     return {
         "path": field.name,
+        "keys": list(field.path),
         "before": value(field.before),
         "after": value(field.after),
         "impact": field.impact.value,

@@ -33,6 +33,7 @@ from kvmplan.plan.planner import Planned, Planner
 from kvmplan.spec.desired import Desired
 from kvmplan.views.diagnostics import diagnostics_text
 from kvmplan.views.plan_json import plan_json_text
+from kvmplan.views.plan_read import plan_of
 from kvmplan.views.plan_text import plan_text
 from tests.cases.page import Page
 from tests.cases.stage import SECRETS, SKELETON, Stage, set_stage, specs_of
@@ -227,6 +228,9 @@ def check_laws(outcome: Outcome) -> None:
     text = plan_json_text(plan)
     assert json.loads(text)["summary"]["add"] == plan.count()[0]
     assert not any(secret in text for secret in SECRETS.values())
+    read_back = plan_of(json.loads(text))
+    assert plan_text(read_back) == plan_text(plan), "a saved plan is shown as another one"
+    assert plan_json_text(read_back) == text
     check_order(plan)
     check_moulds(outcome.planned, outcome.stage)
 

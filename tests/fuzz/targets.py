@@ -89,10 +89,14 @@ def plan_content(data: bytes) -> None:
     leaves = list(_places(members))
     holder, key = leaves[(data[0] * 65536 + data[1] * 256 + data[2]) % len(leaves)]
     holder[key] = new
-    from kvmplan.views.plan_json import digest
+    from kvmplan.spec.stored import fingerprint
+    from kvmplan.views.plan_json import digest, plan_id
 
-    with suppress(TypeError, AttributeError, ValueError):
-        members["plan.json"]["digest"] = digest(members["plan.json"])
+    with suppress(TypeError, AttributeError, ValueError, KeyError):
+        document = members["plan.json"]
+        document["inputs"]["specs"] = fingerprint(members["desired.json"])
+        document["digest"] = digest(document)
+        document["plan_id"] = plan_id(document)
     path = FOLDER / "c.plan"
     with suppress(FileNotFoundError):
         path.unlink()
@@ -105,7 +109,6 @@ def use_plan(plan: Any) -> None:
     """What `show` and `apply` do with a saved plan before they go to a host."""
     from kvmplan.cli.planfile import _as_left_out, _dependents, _moved
 
-    assert isinstance(plan.text, str)
     acting = plan.acting
     rows = {**acting, **plan.unprotecting}
     for row in rows.values():
@@ -157,19 +160,20 @@ def claims(data: bytes) -> None:
 def _real_plan() -> dict[str, Any]:
     """The members of a plan file of a real plan."""
     if not _PLAN:
-        from kvmplan.cli.planfile import _options_json
+        from kvmplan.cli.inputs import options_json
         from kvmplan.plan.planner import Planner
-        from kvmplan.spec.stored import dump
+        from kvmplan.spec.stored import dump, fingerprint
         from kvmplan.views.plan_json import plan_json
         from tests.cases.stage import SKELETON
         from tests.fuzz.planning import stages
 
         desired, stage, options = max(stages(), key=lambda one: len(one[0].resources))
         planned = Planner(desired, stage.first(desired), SKELETON, options, stage.complete).plan()
-        _PLAN["plan.json"] = plan_json(planned.plan, None)
-        _PLAN["text.json"] = "text"
-        _PLAN["desired.json"] = dump(desired)
-        _PLAN["options.json"] = _options_json(options, FOLDER)
+        dumped = dump(desired)
+        inputs = {"specs": fingerprint(dumped), "templates": None, "options": options_json(options)}
+        _PLAN["plan.json"] = plan_json(planned.plan, None, inputs)
+        _PLAN["desired.json"] = dumped
+        _PLAN["origin.json"] = {"path": str(FOLDER), "origin": ""}
     return _PLAN
 
 

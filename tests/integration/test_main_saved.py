@@ -7,11 +7,15 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kvmplan.cli.session import templates_folder
+from kvmplan.kinds.skeletons import SOURCE_TREE
+from kvmplan.views.plan_json import digest, plan_id
 from tests.integration.support import (
     NO_CHANGES,
     NOTHING_APPLIED,
@@ -66,7 +70,7 @@ def test_a_saved_plan_is_carried_out_and_shown(private_host: PrivateHost, tmp_pa
 def test_what_was_refused_when_it_was_reviewed_stays_refused(
     private_host: PrivateHost, tmp_path: Path
 ) -> None:
-    """Who may write the file can write a word into its options, which no digest covers."""
+    """Who may write the file can write a word into its flags, and have it digested anew."""
     with stack(tmp_path, private_host) as made:
         pool, volume = made.tag, f"{made.tag}/a.raw"
         made.specs["pools"] = {pool: {"path": str(tmp_path / "pool")}}
@@ -77,12 +81,26 @@ def test_what_was_refused_when_it_was_reviewed_stays_refused(
         made.plan("--out", str(file))
         reviewed = json.loads(kvmplan("show", file, "--format", "json").out)
         assert [row["code"] for row in reviewed["refusals"]] == ["KVP211"]
-        forge(file, "options.json", lambda options: options | {"allow_data_loss": ["volume.*"]})
-        for flags in ((), ("--expect-digest", reviewed["digest"])):
+        approved = ("--expect-digest", reviewed["digest"])
+        for digested, flags, code, why in (
+            (False, (), 1, "KVP311"),
+            (True, (), 7, "KVP211"),
+            (True, approved, 3, "KVP302"),
+        ):
+            forge(file, "plan.json", partial(allowed, digested=digested))
             refused = kvmplan("apply", file, *flags)
-            assert (refused.code, "KVP211" in refused.err) == (7, True), str(refused)
+            assert (refused.code, why in refused.err) == (code, True), str(refused)
         made.volumes[volume]["capacity"] = "2MiB"
         made.in_sync()
+
+
+def allowed(document: Any, *, digested: bool) -> Any:
+    """A plan with a word of permission that nobody gave."""
+    document["inputs"]["options"]["allow_data_loss"] = ["volume.*"]
+    if digested:
+        document["digest"] = digest(document)
+        document["plan_id"] = plan_id(document)
+    return document
 
 
 def forge(file: Path, name: str, edit: Callable[[Any], Any]) -> None:
@@ -235,6 +253,24 @@ def test_a_plan_of_destruction_is_carried_out_by_destroy(
         assert "error[KVP313]: destroy would make it another plan" in refused.err
         done = kvmplan("destroy", gone)
         assert done.last == "Apply complete! Resources: 0 added, 0 changed, 3 destroyed."
+
+
+def test_other_templates_make_another_plan(private_host: PrivateHost, tmp_path: Path) -> None:
+    """What no spec names is born from them: no step of the plan would say otherwise."""
+    with stack(tmp_path, private_host) as made:
+        made.specs["domains"] = {made.tag: idle_domain()}
+        file = tmp_path / "p.plan"
+        made.plan("--out", str(file))
+        with zipfile.ZipFile(file) as archive:
+            specs = Path(json.loads(archive.read("origin.json"))["path"])
+        own = templates_folder(specs) / "domain.xml.j2"
+        own.parent.mkdir()
+        own.write_text((SOURCE_TREE / "domain.xml.j2").read_text() + "<!-- of somebody else -->")
+        refused = kvmplan("apply", file)
+        assert (refused.code, "KVP301" in refused.err) == (3, True), str(refused)
+        assert "are not those that it was planned with" in refused.err
+        own.unlink()
+        assert kvmplan("apply", file).code == 0
 
 
 def test_guards_hold_for_saved_plans(private_host: PrivateHost, tmp_path: Path) -> None:
