@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kvmplan.mapping.markers import Foreign, Items, Pairs
-from kvmplan.mapping.model import Mapped, bindings
+from kvmplan.mapping.model import Mapped, bindings, chain
 
 Path = tuple[str, ...]
 Tree = Mapping[str, Any]
@@ -58,6 +58,15 @@ def scope(
             )
             unlisted += inner
     return kept, sorted(unlisted)
+
+
+def enclosing(model: type[Mapped], path: Path) -> Iterator[Path]:
+    """The members of collections that a path is in, from the outermost; not the one it ends at."""
+    length = 0
+    for binding in chain(model, path):
+        length += 2 if isinstance(binding.place, Items) else 1
+        if isinstance(binding.place, Items) and length < len(path):
+            yield path[:length]
 
 
 def _members(
