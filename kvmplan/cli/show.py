@@ -30,13 +30,20 @@ if TYPE_CHECKING:
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--xml", is_flag=True, help="Its persistent document as well, secrets left out.")
 @click.option("--specs", "path", default=None, help="Where the specs are.  [default: specs/]")
 @flags.spec_flags
 @flags.connect_flags
 @flags.color_flags
 def show(
-    address: str | None, before: str | None, form: str, xml: bool, path: str | None, **given: Any
+    address: str | None,
+    before: str | None,
+    form: str,
+    as_json: bool,
+    xml: bool,
+    path: str | None,
+    **given: Any,
 ) -> None:
     """Show a saved plan, one live object as a spec would say it, or how it was before a run."""
     from kvmplan.cli.plan import close, session_of
@@ -44,6 +51,7 @@ def show(
     from kvmplan.views.show_text import show_text
     from kvmplan.views.style import emit
 
+    form = "json" if as_json else form
     output = choose(color=given["color"], no_color=given["no_color"], json=False, operation="show")
     if before is not None:
         from kvmplan.cli.before import show_before
@@ -108,6 +116,7 @@ def address_of(session: Session, text: str) -> Address:
 
 
 def _look(session: Session, target: Address, xml: bool) -> Any:
+    from kvmplan.address import Kind
     from kvmplan.cli.session import translated
     from kvmplan.inventory import Wanted
     from kvmplan.views.show_text import Shown
@@ -125,6 +134,8 @@ def _look(session: Session, target: Address, xml: bool) -> Any:
         raise fail("KVP253", f"{target.short} is not on host '{target.host}'", remedy=remedy)
     fields, sensitive = _fields(record, inventory)
     state = record.state.value + (f" ({record.reason})" if record.reason else "")
+    if target.kind is Kind.VOLUME:
+        state = ""
     return Shown(
         target,
         fields,
@@ -172,10 +183,14 @@ def _owner(session: Session, record: Record, inventory: Inventory) -> str:
 def _json(shown: Any) -> dict[str, Any]:
     from kvmplan.kinds.mark import applied_fields
     from kvmplan.kinds.models import MODELS
+    from kvmplan.mapping.secrecy import redact_xml
 
-    return {
+    document = {
         "address": str(shown.address),
-        "state": shown.state,
+        "state": shown.state or None,
         "ownership": shown.ownership,
         "fields": applied_fields(MODELS[shown.address.kind], shown.fields),
     }
+    if shown.xml is not None:
+        document["xml"] = redact_xml(shown.xml)
+    return document

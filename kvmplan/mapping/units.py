@@ -13,6 +13,10 @@ SIZE_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "P
 NEAR_SIZE = re.compile(r"(\d+)\s*([kKmMgGtTpP])i?[bB]?")
 DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+MOST = 2**63 - 1
+"""Bytes beyond which no file, disk or memory goes: libvirt and QEMU count with 64 bits."""
+LONGEST = 36500 * 86400
+"""Seconds that Python's waits still take: they end in an OverflowError at three times as many."""
 
 
 def parse_size(value: Any) -> int:
@@ -23,7 +27,12 @@ def parse_size(value: Any) -> int:
         raise ValueError("a size is written like 512MiB or 20GiB")
     found = SIZE.fullmatch(value.strip())
     if found:
-        return int(found[1]) * SIZE_UNITS[found[2]]
+        # Python refuses to read thousands of digits, and says so in words of its own.
+        digits = found[1].lstrip("0") or "0"
+        size = int(digits) * SIZE_UNITS[found[2]] if len(digits) < 20 else MOST + 1
+        if size > MOST:
+            raise ValueError(f"'{value[:40]}' is more than any host has; the most is 8191PiB")
+        return size
     near = NEAR_SIZE.fullmatch(value.strip())
     if near:
         raise ValueError(f"'{value}' is not a size; write {near[1]}{near[2].upper()}iB")
@@ -51,7 +60,11 @@ def parse_duration(value: Any) -> int:
     found = DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if not found or found[2] == "ms":
         raise ValueError(f"'{value}' is not a duration; write it like 30s, 5m or 1h")
-    return int(found[1]) * SECONDS[found[2]]
+    digits = found[1].lstrip("0") or "0"
+    seconds = int(digits) * SECONDS[found[2]] if len(digits) < 20 else LONGEST + 1
+    if seconds > LONGEST:
+        raise ValueError(f"'{value[:40]}' is longer than anybody waits; the most is 36500d")
+    return seconds
 
 
 def format_duration(seconds: int) -> str:

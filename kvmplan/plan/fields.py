@@ -20,7 +20,7 @@ from kvmplan.mapping.strategy import Effect, Situation
 from kvmplan.plan.booted import boot_notes, differences, is_told
 from kvmplan.plan.change import FieldChange, Path
 from kvmplan.plan.intent import Intent, without_followers
-from kvmplan.plan.members import scope
+from kvmplan.plan.members import enclosing, scope
 
 Tree = Mapping[str, Any]
 
@@ -207,26 +207,7 @@ def effect_of(
     record = intent.record
     if record is not None and record.address.kind in RUNNING_KINDS and not record.active:
         return Effect(Impact.NEXT_BOOT)
-    if effect.verb in IN_MEMBERS and _is_within_what_waits(intent, path, running):
-        return Effect(Impact.NEXT_BOOT, reason="what runs does not have it yet")
     return effect
-
-
-IN_MEMBERS = frozenset({Verb.UPDATE_DEVICE, Verb.SET_DISK_LIMITS, Verb.UPDATE_NETWORK})
-"""Verbs that change a part of what is there, in the definition and in what runs."""
-
-
-def _is_within_what_waits(intent: Intent, path: Path, running: Tree | None) -> bool:
-    """Whether a field belongs to a member that waits for the next boot itself."""
-    length = 0
-    for link in chain(intent.model, path):
-        length += 2 if isinstance(link.place, Items) else 1
-        if isinstance(link.place, Items) and length < len(path):
-            member = path[:length]
-            waits = at(running or {}, member) is None and at(intent.live or {}, member) is not None
-            if running is not None and waits:
-                return True
-    return False
 
 
 def _situation(
@@ -244,9 +225,26 @@ def _strategy_effect(intent: Intent, situation: Situation) -> Effect:
         added=situation.before is None,
         removed=situation.after is None,
     )
-    return Effect(Impact.NEXT_BOOT) if strategy is None else strategy(situation)
+    if strategy is None:
+        return Effect(Impact.NEXT_BOOT)
+    effect = strategy(situation)
+    if effect.verb is not None and _waits_with_its_member(intent, situation):
+        return Effect(Impact.NEXT_BOOT, reason=NOT_THERE_YET)
+    return effect
 
 
+def _waits_with_its_member(intent: Intent, situation: Situation) -> bool:
+    """Whether what runs lacks the member that a path is in: it is to come at the next start.
+
+    A live verb would find no such device there, or change another that looks like it.
+    """
+    running, path = situation.running, situation.path
+    if running is None:
+        return False
+    return any(situation.at(running, *member) is None for member in enclosing(intent.model, path))
+
+
+NOT_THERE_YET = "what runs does not have it yet"
 SEED = "seed"
 """The one runtime fact that is written as its declaration says, and not started or stopped."""
 RUNNING_KINDS = (Kind.DOMAIN, Kind.NETWORK)

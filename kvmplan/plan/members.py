@@ -12,7 +12,7 @@ from typing import Any
 
 from kvmplan.mapping.document import parse
 from kvmplan.mapping.markers import Foreign, Items, Overlay, Pairs
-from kvmplan.mapping.model import Mapped, bindings
+from kvmplan.mapping.model import Mapped, bindings, chain
 from kvmplan.mapping.overlay import left_out
 
 Path = tuple[str, ...]
@@ -60,6 +60,15 @@ def scope(
             )
             unlisted += inner
     return kept, sorted(unlisted)
+
+
+def enclosing(model: type[Mapped], path: Path) -> Iterator[Path]:
+    """The members of collections that a path is in, from the outermost; not the one it ends at."""
+    length = 0
+    for binding in chain(model, path):
+        length += 2 if isinstance(binding.place, Items) else 1
+        if isinstance(binding.place, Items) and length < len(path):
+            yield path[:length]
 
 
 def _members(

@@ -104,6 +104,7 @@ def _excerpt(
     start = max(place.column - 1, 0)
     length = max(1, min(place.length, len(source) - start))
     shown, start = _window(_mask(source), start)
+    length = max(1, min(length, len(shown) - start))
     carets = style.paint("^" * _columns(shown[start : start + length], length), meaning)
     hint = f" {printable(beside)}" if beside else ""
     bar = f"{'':{gutter}} |"

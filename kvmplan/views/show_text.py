@@ -32,7 +32,7 @@ class Shown:
 
     Attributes:
         fields: what a spec could declare of it, as nested mappings of plain values.
-        state: in words, ``running``, ``paused (ioerror)`` …
+        state: in words, ``running``, ``paused (ioerror)`` …; ``""`` of a volume, which has none.
         ownership: in words, ``owned by stack lab``, ``not managed`` …
         sensitive: the paths in `fields` whose values are not shown.
         xml: its persistent document, if that is wanted as well.
@@ -57,8 +57,9 @@ def show_text(
     layout = Layout(style, describe, several_hosts)
     name = style.paint(layout.address(shown.address), Meaning.BOLD)
     values = Values(shown.address.kind, describe, shown.sensitive)
+    told = [printable(words) for words in (shown.state, shown.ownership) if words]
     lines = [
-        f"{name}   {printable(shown.state)} · {printable(shown.ownership)}",
+        f"{name}   {' · '.join(told)}",
         *yaml_lines(shown.fields, values, (), 2),
     ]
     if shown.xml is not None:

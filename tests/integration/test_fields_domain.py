@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import libvirt
 import pytest
 
 from kvmplan.address import LOCAL, Address, Kind
@@ -412,3 +414,25 @@ def test_media_are_put_in_changed_and_taken_out(private_host: PrivateHost, tmp_p
             for drive in drives.values():
                 drive["file"] = medium
             assert "Impact: 1 live" in made.settle().out
+
+
+def test_a_drive_that_waits_takes_its_medium_along(
+    private_host: PrivateHost, conn: libvirt.virConnect, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.iso").write_bytes(bytes(2**20))
+    with field_stack(tmp_path, private_host) as made:
+        disks: dict[str, Any] = {}
+        spec = {**BASE, "state": "running", "disks": disks}
+        made.specs["domains"] = {made.tag: spec}
+        made.apply()
+        disks["sda"] = {"device": "cdrom", "bus": "sata"}
+        assert "Impact: 1 next-boot" in made.settle().out
+        for name in ("one", "two"):
+            disks["sda"]["file"] = str(tmp_path / f"{name}.iso")
+            assert "Impact: 1 next-boot" in made.settle().out
+        domain = conn.lookupByName(made.tag)
+        domain.destroy()
+        domain.create()
+        assert f"{tmp_path}/two.iso" in domain.XMLDesc()
+        made.in_sync()

@@ -52,6 +52,7 @@ def test_a_saved_plan_is_carried_out_and_shown(private_host: PrivateHost, tmp_pa
         assert shown.out == planned.out
         document = json.loads(kvmplan("show", file, "--format", "json").out)
         assert document["summary"]["add"] == 3
+        assert json.loads(kvmplan("show", file, "--json").out) == document
 
         made.domains[f"{made.tag}-a"]["title"] = "edited after the plan"
         made.write()

@@ -1,10 +1,11 @@
-"""``plan --xml``: the documents that would be sent, beside what is there."""
+"""``plan --xml`` and ``show``: the documents that would be sent, and what is there."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from tests.integration.support import idle_domain, network, stack, subnet
+from tests.integration.support import idle_domain, kvmplan, network, stack, subnet
 from tests.privatehost import PrivateHost
 
 
@@ -38,3 +39,34 @@ def test_what_cannot_be_drawn_yet_says_why(private_host: PrivateHost, tmp_path: 
         }
         planned = made.plan("--xml")
         assert f"volume.{made.tag}/overlay: its document cannot be shown yet" in planned.out
+
+
+def test_an_object_of_each_kind_is_shown(private_host: PrivateHost, tmp_path: Path) -> None:
+    with stack(tmp_path, private_host) as made:
+        tag, path = made.tag, str(tmp_path / "pool")
+        made.specs |= {
+            "networks": {tag: network(subnet())},
+            "pools": {tag: {"path": path}},
+            "volumes": {f"{tag}/a.img": {"capacity": "1MiB", "format": "raw"}},
+            "domains": {tag: idle_domain(state="stopped", title="shown")},
+        }
+        made.apply()
+        flags = ("--specs", made.path, "--connect", private_host.uri)
+        for kind, state, field in (
+            ("network", "running", ("active", True)),
+            ("pool", "running", ("path", path)),
+            ("volume", None, ("format", "raw")),
+            ("domain", "stopped", ("title", "shown")),
+        ):
+            address = f"{kind}.{tag}/a.img" if kind == "volume" else f"{kind}.{tag}"
+            document = json.loads(kvmplan("show", address, "--json", "--xml", *flags).out)
+            assert document["address"] == f"local:{address}"
+            assert document["state"] == state
+            assert document["ownership"] == f"owned by stack {made.specs['stack']['name']}"
+            assert document["fields"][field[0]] == field[1]
+            assert document["xml"].startswith(f"<{kind}")
+            first = kvmplan("show", address, *flags).out.splitlines()[0]
+            assert first.split("   ") == [
+                address,
+                f"{state} · {document['ownership']}" if state else document["ownership"],
+            ]

@@ -132,6 +132,10 @@ BAD = {
     "size 20G": (dom("{memory: 20G}"), "KVP105", "3:17", "write 20GiB"),
     "size 20GB": (dom("{memory: 20GB}"), "KVP105", "3:17", "write 20GiB"),
     "size 20": (dom("{memory: 20}"), "KVP105", "3:17", "such as 20GiB"),
+    "a size beyond 64 bits": (dom("{memory: 9999999999GiB}"), "KVP105", "3:17", "more than any"),
+    "a size of 5000 digits": (dom(f"{{memory: {'9' * 5000}GiB}}"), "KVP105", "3:17", "8191PiB"),
+    "a duration of ages": (dom("{shutdown_timeout: 36501d}"), "KVP105", "3:27", "36500d"),
+    "a number of 5000 digits": (dom(f"{{vcpus: {'9' * 5000}}}"), "KVP105", "3:16", "a long text"),
     "duration 5": (dom("{shutdown_timeout: 5}"), "KVP105", "3:27", "30s, 5m or 1h"),
     "duplicate key": (dom("{vcpus: 1, vcpus: 2}"), "KVP108", "3:19", "the first is at"),
     "duplicate resource": (

@@ -112,6 +112,14 @@ def test_long_lines_are_cut_around_the_place(root: Path) -> None:
     assert line[carets.index("^") : carets.rindex("^") + 1] == "END"
 
 
+def test_carets_are_cut_with_their_line(tmp_path: Path) -> None:
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "long.yaml").write_text(f"vcpus: {'9' * 5000}\n")
+    place = Place("specs/long.yaml", 1, 8, 5000)
+    line, carets = excerpt(tmp_path, Diagnostic("KVP105", Severity.ERROR, "too long", place))
+    assert len(carets) == len(line) < 110
+
+
 @pytest.mark.parametrize("line", [15, 16])
 def test_passwords_in_clear_do_not_reach_the_log(root: Path, line: int) -> None:
     shown, _ = excerpt(root, problem(line, 5, 8))
