@@ -240,6 +240,8 @@ class Inventory:
             volumes are to go or to shrink.
         former: address that a domain shall have, and has here -> the one it has on the host.
         key: the stack's key on this host; empty: not asked for, or not to be had.
+        other_paths: path -> those by which the same file is known besides; looked for where all
+            domains are read, and only on hosts whose files can be seen from here.
     """
 
     host: str
@@ -255,6 +257,7 @@ class Inventory:
     former: Mapping[Address, Address] = field(default_factory=dict)
     interfaces: Mapping[str, HostInterface] | None = None
     key: bytes = field(default=b"", repr=False)
+    other_paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def record(self, address: Address) -> Record | None:
         """The object at `address`, if it exists and was asked for."""

@@ -13,6 +13,7 @@ from kvmplan.host import claims
 from kvmplan.host.arriving import Arriving, Deliver, Waiting, in_order
 from kvmplan.host.bulk import read_all
 from kvmplan.host.connection import Connections
+from kvmplan.host.diagnosis import is_local
 from kvmplan.host.domains import (
     DomainList,
     handles_by_name,
@@ -22,6 +23,7 @@ from kvmplan.host.domains import (
 )
 from kvmplan.host.errors import DENIED
 from kvmplan.host.interfaces import read_interfaces
+from kvmplan.host.samefiles import other_paths
 from kvmplan.host.stores import (
     Listing,
     VolumeList,
@@ -169,12 +171,15 @@ def complete_inventory(
     records = {**inventory.records, **in_order(found)}
     whole = any("/" not in name for name in pools)
     inventory = _asked_again(replace(inventory, records=records, names=names), connections.main)
-    return replace(
+    inventory = replace(
         inventory,
         complete=domains.whole,
         snapshots=read_snapshots(connections.main) if whole else {},
         interfaces=interfaces.result(),
     )
+    if not is_local(connections.uri):
+        return inventory
+    return replace(inventory, other_paths=other_paths(inventory))
 
 
 def _asked_again(inventory: Inventory, connection: Any) -> Inventory:

@@ -65,6 +65,7 @@ class Users:
             whose origins go on being written to.
         unknown: pool that is off -> names of stopped domains with disks in it: nothing tells what
             these are overlays of.
+        same: path -> the others of the same file: what uses one uses them all.
     """
 
     volumes: dict[str, list[DiskUse]] = field(default_factory=dict)
@@ -77,11 +78,21 @@ class Users:
     overlays: dict[str, set[str]] = field(default_factory=dict)
     layers: dict[str, set[str]] = field(default_factory=dict)
     unknown: dict[str, set[str]] = field(default_factory=dict)
+    same: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def names_of(self, path: str) -> tuple[str, ...]:
+        """All paths of a file."""
+        return (path, *self.same.get(path, ()))
+
+    def lay(self, base: str, overlay: str) -> None:
+        """Note what is written over a base, by whatever path."""
+        for path in self.names_of(normpath(base)):
+            self.layers.setdefault(path, set()).add(normpath(overlay))
 
 
 def users_of(inventory: Inventory) -> Users:
     """The users of everything on a host, from an inventory that holds all its domains."""
-    users = Users()
+    users = Users(same=inventory.other_paths)
     off = _pools_off(inventory)
     for record in inventory.records.values():
         if record.address.kind is Kind.DOMAIN:
@@ -101,13 +112,10 @@ def _over(users: Users, volume: Record) -> None:
     base, format_ = root.findtext("backingStore/path"), root.find("target/format")
     if base is None:
         return
-    users.overlays.setdefault(base, set()).add(volume.address.name)
+    for path in users.names_of(base):
+        users.overlays.setdefault(path, set()).add(volume.address.name)
     if format_ is not None and format_.get("type") != "raw":
-        _layer(users, base, root.findtext("target/path") or volume.key)
-
-
-def _layer(users: Users, base: str, path: str) -> None:
-    users.layers.setdefault(normpath(base), set()).add(normpath(path))
+        users.lay(base, root.findtext("target/path") or volume.key)
 
 
 def _domain(users: Users, record: Record, volume_by_path: Mapping[str, str]) -> None:
@@ -126,16 +134,17 @@ def _domain(users: Users, record: Record, volume_by_path: Mapping[str, str]) -> 
             _nic(users, nic, name, running)
     for _, chain in chains(record):
         for path, base in pairwise(chain):
-            _layer(users, base, path)
+            users.lay(base, path)
 
 
 def _note(users: Users, uses: Iterable[Use], volume_by_path: Mapping[str, str]) -> None:
     for path, volume, use in uses:
-        found = volume or (volume_by_path.get(path) if path else None)
-        if path:
-            users.paths.setdefault(path, []).append(use)
-        if found:
-            users.volumes.setdefault(found, []).append(use)
+        paths = users.names_of(path) if path else ()
+        for known in paths:
+            users.paths.setdefault(known, []).append(use)
+        for found in {volume} if volume else {volume_by_path.get(known) for known in paths}:
+            if found:
+                users.volumes.setdefault(found, []).append(use)
 
 
 def _others(root: Element, domain: str, running: bool) -> Iterator[Use]:
@@ -165,7 +174,7 @@ def _snapshot(users: Users, domain: str, text: str, volume_by_path: Mapping[str,
     for target, overlay in _paths(root.iterfind("disks/disk[@snapshot='external']")):
         base = below.get(target)
         if overlay and base and base != overlay:
-            _layer(users, base, overlay)
+            users.lay(base, overlay)
 
 
 def _paths(disks: Iterable[Element]) -> Iterator[tuple[str, str | None]]:

@@ -92,3 +92,26 @@ def test_unlisted_members_go_only_when_told(private_host: PrivateHost, tmp_path:
         assert root.find("devices/interface") is None
         assert root.find("devices/hostdev") is not None
         assert root.find(f"{{{QEMU}}}commandline") is not None
+
+
+def test_a_stranger_s_disk_behind_a_link_is_in_use(
+    private_host: PrivateHost, tmp_path: Path
+) -> None:
+    with stack(tmp_path, private_host) as made, connection(private_host) as conn:
+        tag = made.tag
+        made.specs |= {
+            "pools": {tag: {"path": str(tmp_path / "pool")}},
+            "volumes": {f"{tag}/a.qcow2": {"capacity": "8MiB"}},
+        }
+        made.apply()
+        (tmp_path / "link").symlink_to(tmp_path / "pool")
+        source = f"<source file='{tmp_path}/link/a.qcow2'/><target dev='vda'/>"
+        devices = f"<devices><disk type='file'>{source}</disk></devices>"
+        head = f"<name>{tag}-theirs</name><memory>32768</memory><os><type>hvm</type></os>"
+        theirs = conn.defineXML(f"<domain type='qemu'>{head}{devices}</domain>")
+        volumes, made.specs["volumes"] = made.volumes, {}
+        refused = made.run("apply", "--auto-approve", "--prune", "--allow-data-loss", "volume.*")
+        assert refused.code == 7, str(refused)
+        assert f"used by domain.{tag}-theirs" in refused.out + refused.err
+        theirs.undefine()
+        made.specs["volumes"] = volumes
