@@ -5,18 +5,20 @@ libvirt's "done" is not believed: what it kept is what counts.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from kvmplan.apply.likeness import Filling
 from kvmplan.apply.problems import NotAsWanted
 from kvmplan.apply.site import Site
+from kvmplan.diff import at
 from kvmplan.inventory import Record
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.document import parse_to_read
 from kvmplan.mapping.lens import read
-from kvmplan.mapping.model import secret_paths
-from kvmplan.plan.change import Action, Change, FieldChange, Tree
+from kvmplan.mapping.markers import Items
+from kvmplan.mapping.model import chain, secret_paths
+from kvmplan.plan.change import Action, Change, FieldChange, Path, Tree
 from kvmplan.plan.fields import compare, pending, running_tree, waits_for_guest
 from kvmplan.plan.intent import Intent, runtime_of
 from kvmplan.plan.lingering import lingering
@@ -92,7 +94,7 @@ def verify(site: Site, change: Change, intent: Intent, filling: Filling | None =
         left = compare(found, site.inventory.facts, running).changes
         if left:
             raise NotAsWanted(_differences(intent, left))
-    verified = _verified(found, record, running)
+    verified = _verified(change, found, record, running)
     if change.restarts and verified.restart:
         missing = ", ".join(verified.restart)
         raise NotAsWanted(f"after its restart, it still runs without {missing}")
@@ -118,11 +120,12 @@ def look(site: Site, change: Change, intent: Intent) -> Verified | None:
     if record is None:
         return None
     found = _read(site, change, intent, record)
-    return _verified(found, record, running_tree(found))
+    return _verified(change, found, record, running_tree(found))
 
 
-def _verified(found: Intent, record: Record, running: Tree | None) -> Verified:
+def _verified(change: Change, found: Intent, record: Record, running: Tree | None) -> Verified:
     fields = pending(found, running)
+    fields += tuple(_not_let_go(change, found, running, {field.path for field in fields}))
     guest = tuple(field.name for field in fields if waits_for_guest(field))
     return Verified(
         record,
@@ -131,6 +134,17 @@ def _verified(found: Intent, record: Record, running: Tree | None) -> Verified:
         frozenset(field.name for field in fields if field.sensitive),
         lingering(found, {field.name for field in fields}),
     )
+
+
+def _not_let_go(
+    change: Change, found: Intent, running: Tree | None, told: Collection[Path]
+) -> Iterator[FieldChange]:
+    """The members that a change takes out, strangers' too, and that what runs still has."""
+    gone = (it for it in change.fields if it.after is None and it.path not in told)
+    for field in gone if running is not None else ():
+        is_member = isinstance(chain(found.model, field.path)[-1].place, Items)
+        if is_member and at(running or {}, field.path) is not None:
+            yield field
 
 
 def _is_settled(change: Change) -> bool:

@@ -190,6 +190,20 @@ def test_what_a_guest_does_not_let_go_of_is_not_deleted_behind_its_back(
     assert not (guests.stack.directory / "pool" / "x").exists()
 
 
+def test_what_was_plugged_in_by_hand_goes_with_the_restart_that_was_shown(guests: Guests) -> None:
+    guests.spec("b").update({"on_change": "restart", "lifecycle": {"unlisted": "remove"}})
+    guests.stack.apply()
+    disk = (
+        "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+        f"<source file='{guests.stack.directory}/pool/x'/><target dev='sdb' bus='sata'/></disk>"
+    )
+    guests.domain("b").attachDeviceFlags(disk, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    guests.restart("b")
+    del guests.stack.volumes[f"{guests.stack.tag}/x"]
+    done = guests.stack.apply("--allow-restart", "all", "--prune", "--allow-data-loss", "volume.*")
+    assert guests.both("b") == ({}, {}), str(done)
+
+
 def test_a_maximum_falls_below_the_cpus_that_were_defined(guests: Guests) -> None:
     guests.spec("a")["vcpus"] = {"current": 1, "maximum": 4}
     guests.stack.apply()
