@@ -10,7 +10,7 @@ Keys of an entry: state, reason, autostart, managed_save, owned (true, false, or
 name), also_owned (another stack that has claimed it, too), mark (false: none), applied (what a mark
 or claim remembers), names (of NICs, by MAC), phase, protect, born, waiting, key, claimed_key, hold
 (who), ports (ids of what is plugged into a network), persistent (false: undefined while it runs),
-claimed_as (the address that it was claimed with).
+claimed_as (the address that it was claimed with), lost (true: its claim was, its mark was not).
 ``interfaces.json`` lists the hosts' own: mac, addresses.
 ``saved/domain.web.xml`` is what a managed save image holds.
 """
@@ -274,7 +274,8 @@ class _Builder:
             elif owned is True:
                 if address.kind in MARKED and entry.get("mark", True):
                     records[address] = self._marked(record, site, intent, entry)
-                claims[address.short] = self._claim(record, intent, entry)
+                if not entry.get("lost"):
+                    claims[address.short] = self._claim(record, intent, entry)
             elif owned:
                 claim = self._claim(record, intent, entry)
                 foreign.setdefault(owned, {})[address.short] = claim
