@@ -15,7 +15,7 @@ from kvmplan.address import Address, Kind
 from kvmplan.diagnostics import Diagnostics
 from kvmplan.inventory import Inventory
 from kvmplan.mapping.impact import Impact, worst
-from kvmplan.plan import identity
+from kvmplan.plan import identity, unclaimed
 from kvmplan.plan.arrange import Ties, arrange
 from kvmplan.plan.bases import guests_per_base
 from kvmplan.plan.born import Births
@@ -128,6 +128,7 @@ class Planner:
         ties = {it.address: self._ties(it, takes.get(it.address, frozenset())) for it in acting}
         changes = arrange(changes, ties, self._desired, self._found)
         identity.report(self._desired, self._inventories, self._options, self._found)
+        self._report_unclaimed(changes)
         plan = self._finish(changes, users)
         return Planned(plan, self._judge.intents, self._births, self._inventories, self._options)
 
@@ -143,6 +144,20 @@ class Planner:
             self._inventories[host] = follow(self._read[host], self._moved)
             users[host] = users_of(self._inventories[host])
         return users
+
+    def _report_unclaimed(self, changes: Mapping[Address, Change]) -> None:
+        """Say what claims were lost of; who wants things to go is told of all that stays.
+
+        A stack that always prunes has nothing more read for that, unless all claims are gone.
+        """
+        asked = self._options.destroy or self._options.prune
+        for host, inventory in self._inventories.items():
+            gone = inventory.claims is None and wants_prune(self._desired, self._options)
+            if (asked or gone) and not inventory.complete:
+                self._read[host] = self._complete(host, self._read[host], frozenset())
+                self._inventories[host] = follow(self._read[host], self._moved)
+        taken = {address for address, it in changes.items() if it.reason is Reason.ADOPT}
+        unclaimed.report(self._desired, self._inventories, taken, self._found)
 
     def _prospects(self, drafts: Iterable[Verdict]) -> dict[Address, Tree]:
         """What becomes of everything that the specs speak of."""

@@ -11,7 +11,7 @@ name), also_owned (another stack that has claimed it, too), mark (false: none), 
 or claim remembers), names (of NICs, by MAC), former (of NICs, by a MAC that only what runs has),
 phase, protect, born, waiting, key, claimed_key, hold (who), ports (ids of what is plugged into a
 network), persistent (false: undefined while it runs), claimed_as (the address that it was claimed
-with).
+with), lost (true: its claim was, its mark was not).
 ``interfaces.json`` lists the hosts' own: mac, addresses.
 ``saved/domain.web.xml`` is what a managed save image holds.
 """
@@ -275,7 +275,8 @@ class _Builder:
             elif owned is True:
                 if address.kind in MARKED and entry.get("mark", True):
                     records[address] = self._marked(record, site, intent, entry)
-                claims[address.short] = self._claim(record, intent, entry)
+                if not entry.get("lost"):
+                    claims[address.short] = self._claim(record, intent, entry)
             elif owned:
                 claim = self._claim(record, intent, entry)
                 foreign.setdefault(owned, {})[address.short] = claim

@@ -133,6 +133,27 @@ def uri(made: Stack) -> str:
     return str(made.host.uri)
 
 
+def test_who_wants_things_to_go_is_told_of_what_was_lost(
+    conn: libvirt.virConnect, owner: Stack
+) -> None:
+    """ "No changes", and nothing else, would be read as: nothing of this stack is left."""
+    of_claims(conn, owner).undefine()
+    gone = dict(owner.domains)
+    owner.domains.clear()
+    adopt: list[str] = []
+    for run in (owner.run("destroy", "--auto-approve"), owner.run("plan", "--prune")):
+        assert (run.code, run.out.count("warning[KVP226]")) == (0, 1), str(run)
+        said = " ".join(run.err.split())
+        assert all(f"domain.{name}" in said for name in gone), str(run)
+        adopt = said.partition("`kvmplan adopt ")[2].partition("`")[0].split()
+    owner.domains.update(gone)
+    owner.write()
+    assert owner.host is not None
+    place = ("--specs", owner.path, "--connect", owner.host.uri)
+    assert kvmplan("adopt", *adopt, *place).code == 0
+    assert "KVP226" not in owner.run("plan").err
+
+
 def test_damaged_claims_stop_every_run_until_they_are_rebuilt(
     owner: Stack, conn: libvirt.virConnect
 ) -> None:
