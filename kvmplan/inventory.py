@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from posixpath import dirname
 from types import MappingProxyType
 from typing import Any
 
@@ -242,6 +243,8 @@ class Inventory:
         key: the stack's key on this host; empty: not asked for, or not to be had.
         other_paths: path -> those by which the same file is known besides; looked for where all
             domains are read, and only on hosts whose files can be seen from here.
+        returning: pool that is not there, that the specs make again, and that domains have disks in
+            -> its directory.
     """
 
     host: str
@@ -258,6 +261,7 @@ class Inventory:
     interfaces: Mapping[str, HostInterface] | None = None
     key: bytes = field(default=b"", repr=False)
     other_paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    returning: Mapping[str, str] = field(default_factory=dict)
 
     def record(self, address: Address) -> Record | None:
         """The object at `address`, if it exists and was asked for."""
@@ -301,7 +305,7 @@ class Inventory:
         """Path -> ``POOL/NAME`` of every volume of an active pool.
 
         Those that this stack has claimed in inactive pools are here too: nobody can see them, and
-        the guests' disks on them are no different for it.
+        the guests' disks on them are no different for it. So are those in pools that come back.
         """
         pools = (Address(self.host, Kind.POOL, n) for n in self.names.get(Kind.POOL, EMPTY))
         idle = tuple(
@@ -311,8 +315,10 @@ class Inventory:
         )
         unseen = {
             claim.key: claim.address.partition(".")[2]
-            for claim in (self.claims.entries.values() if self.claims and idle else ())
-            if claim.key and claim.address.startswith(idle)
+            for claim in (
+                self.claims.entries.values() if self.claims and (idle or self.returning) else ()
+            )
+            if claim.key and (claim.address.startswith(idle) or self._comes_back(claim))
         }
         return unseen | {path: name for name, path in self.volume_paths.items()}
 
@@ -345,11 +351,17 @@ class Inventory:
         return {name: frozenset(domains) for name, domains in sorted(found.items())}
 
     def is_unseen(self, address: Address) -> bool:
-        """Whether a claimed volume cannot be seen, because its pool is there and not active."""
-        if address.kind is not Kind.VOLUME or self.claim(address) is None:
+        """Whether a claimed volume cannot be seen, as its pool is not active, or comes back."""
+        claim = self.claim(address)
+        if address.kind is not Kind.VOLUME or claim is None:
             return False
         pool = self.record(Address(self.host, Kind.POOL, address.pool))
-        return pool is not None and not pool.active
+        return not pool.active if pool is not None else self._comes_back(claim)
+
+    def _comes_back(self, claim: Claim) -> bool:
+        """Whether a volume was where its pool is to be made again."""
+        directory = self.returning.get(claim.address.partition(".")[2].partition("/")[0])
+        return directory is not None and dirname(claim.key) == directory
 
     def claim(self, address: Address) -> Claim | None:
         """This stack's claim on an address, whether or not the object is still the same."""

@@ -35,6 +35,9 @@ from kvmplan.plan.verdict import Verdict
 from kvmplan.spec.desired import Desired
 
 UNSEEN = Compared((), ("its pool is not active: it is taken to be as it was",), ())
+RETURNING = Compared(
+    (), ("its pool is made again: whether it is still there is seen by the next plan",), ()
+)
 """What is known of a volume in an inactive pool."""
 
 IN_SNAPSHOT = "a declared volume is in a snapshot: its guest writes to an overlay over it"
@@ -137,7 +140,9 @@ class Judge:
             return Verdict(address, Action.NOOP, Reason.HELD, intent, record, held)
         begun = intent.claim is not None and intent.claim.phase in UNFINISHED
         if record is None and inventory.is_unseen(address) and not begun:
-            return Verdict(address, Action.NOOP, intent=intent, compared=UNSEEN)
+            pool = Address(address.host, Kind.POOL, address.pool)
+            compared = UNSEEN if inventory.exists(pool) else RETURNING
+            return Verdict(address, Action.NOOP, intent=intent, compared=compared)
         if record is None and is_renamed_by_hand(intent, inventory, self._found):
             return Verdict(address, Action.NOOP, Reason.BLOCKED, intent)
         if record is None:

@@ -83,6 +83,8 @@ class Planner:
         in_sync: InSync | None = None,
     ) -> None:
         self._read = dict(inventories)
+        if not options.destroy:
+            self._read = {name: awaiting(it, desired) for name, it in inventories.items()}
         self._moved = {} if options.destroy else desired.moved
         self._inventories = {name: follow(it, self._moved) for name, it in self._read.items()}
         self._skeleton, self._options, self._complete = skeleton, options, complete
@@ -289,6 +291,27 @@ class Planner:
         )
         errors = self._found.has_errors
         yield from implausible(self._desired, self._options, pruned, owned, errors)
+
+
+def awaiting(inventory: Inventory, desired: Desired) -> Inventory:
+    """The inventory, told which pools that are not there the specs make again, and where.
+
+    Somebody may have undefined a pool and left its files: they are seen once it is back. That
+    domains have disks there says so; a destroy that was cut has taken those out first.
+    """
+    gone = {
+        address.name: path.rstrip("/")
+        for address, resource in desired.resources.items()
+        if address.kind is Kind.POOL
+        and address.host == inventory.host
+        and not inventory.exists(address)
+        and (path := getattr(resource.model, "path", None))
+    }
+    texts = [it.document for it in inventory.records.values() if it.address.kind is Kind.DOMAIN]
+    returning = {
+        name: path for name, path in gone.items() if any(f"{path}/" in text for text in texts)
+    }
+    return replace(inventory, returning=returning) if returning else inventory
 
 
 def looked_at(acting: Iterable[Verdict], inventory: Inventory) -> frozenset[str]:

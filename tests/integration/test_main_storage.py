@@ -266,6 +266,34 @@ def _an_overlay_in_another_pool(
         (folder / "over.qcow2").unlink()
 
 
+def test_a_pool_that_was_undefined_comes_back_with_its_volumes(
+    made: Stack, conn: libvirt.virConnect
+) -> None:
+    tag = made.tag
+    made.specs["volumes"] = {
+        f"{tag}/base.qcow2": {"capacity": "1MiB"},
+        f"{tag}/a.qcow2": {"backing": f"{tag}/base.qcow2"},
+    }
+    disks = {"vda": f"{tag}/a.qcow2", "vdb": {"size": "1MiB", "pool": tag}}
+    made.specs["domains"] = {tag: idle_domain(disks=disks)}
+    made.apply()
+    pool = conn.storagePoolLookupByName(tag)
+    volumes = {volume.path(): volume.info() for volume in pool.listAllVolumes()}
+    pool.destroy()
+    pool.undefine()
+    planned = made.settle().out
+    assert "its pool is made again" in planned
+    assert "Plan: 1 to add, 0 to change, 0 to destroy." in planned
+    pool = conn.storagePoolLookupByName(tag)
+    assert {volume.path(): volume.info() for volume in pool.listAllVolumes()} == volumes
+    pool.destroy()
+    pool.undefine()
+    for path in volumes:
+        Path(path).unlink()
+    made.apply()
+    made.settle()  # the first run could not see that they are gone
+
+
 def test_a_base_becomes_the_overlay(made: Stack, conn: libvirt.virConnect) -> None:
     tag = made.tag
     base, overlay = {"capacity": "1MiB"}, f"{tag}/a.qcow2"

@@ -323,6 +323,29 @@ def test_a_clone_is_grown_to_its_size() -> None:
     assert in_sync(wanted, host)
 
 
+@pytest.mark.parametrize("used", [True, False])
+def test_a_pool_that_domains_have_disks_in_comes_back_before_its_volumes_are_judged(
+    used: bool,
+) -> None:
+    wanted: Resources = {"pool.vms": {"path": "/pools/vms"}, "volume.vms/a": {"capacity": "1GiB"}}
+    wanted |= web(disks={"vda": {"target": "vda", "volume": "vms/a"}} if used else {})
+    host = made(wanted)
+    volume = host.things.pop(short("volume.vms/a"))
+    del host.things[short("pool.vms")]
+
+    def meddle(verb: Verb, at: Address) -> None:
+        if (verb, at) == (Verb.START, short("pool.vms")):
+            host.things[short("volume.vms/a")] = volume
+
+    host.before = meddle
+    events: list[Event] = []
+    plan = planned(desired(wanted), host)
+    apply(plan, {"local": host}, {}, events.append)
+    skipped = [event for event in events if isinstance(event, ChangeSkipped)]
+    assert bool(skipped) is not used
+    assert in_sync(wanted, host)
+
+
 def test_a_backing_volume_that_is_gone_fails_before_anything_is_sent() -> None:
     wanted: Resources = {"pool.vms": {"path": "/pools/vms"}, "volume.vms/a": {"capacity": "1GiB"}}
     host = made(wanted)
