@@ -32,6 +32,7 @@ from kvmplan.plan.keeping import keep_volumes, refuse_swaps
 from kvmplan.plan.leases import follow_macs
 from kvmplan.plan.making import Changes
 from kvmplan.plan.moves import follow, report_both
+from kvmplan.plan.offers import check_offers
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.outages import plan_outages
 from kvmplan.plan.overlaid import check_overlaid, puts_on_something
@@ -151,6 +152,7 @@ class Planner:
             conflicts.check(host, self._inventories[host], users[host])
             here = [draft for draft in acting if draft.address.host == host]
             check_overlaid(here, self._inventories[host], users[host], self._found)
+            check_offers(here, self._births, self._inventories[host], self._found)
 
     def _check_storage(self, acting: Iterable[Verdict]) -> None:
         """What storage cannot do is said before it is tried."""
