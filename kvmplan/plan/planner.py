@@ -32,6 +32,7 @@ from kvmplan.plan.keeping import keep_volumes, refuse_swaps
 from kvmplan.plan.leases import follow_macs
 from kvmplan.plan.making import Changes
 from kvmplan.plan.moves import follow, report_both
+from kvmplan.plan.offers import check_offers
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.outages import plan_outages
 from kvmplan.plan.overlaid import check_overlaid, puts_on_something
@@ -184,6 +185,7 @@ class Planner:
             here = [draft for draft in acting if draft.address.host == host]
             inventory = self._inventories[host]
             check_overlaid(here, inventory, users[host], sources[host], self._found)
+            check_offers(here, self._births, inventory, self._found)
 
     def _check_references(self, actions: Mapping[Address, Action]) -> None:
         resources = self._desired.resources

@@ -109,6 +109,30 @@ def test_files_of_the_stack_are_made_first(made: Stack, tmp_path: Path) -> None:
     made.in_sync()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"machine": "pc-q35-99"}, ("KVP139", "no machine 'pc-q35-99'")),
+        ({"arch": "sparc"}, ("KVP139", "no QEMU for the architecture sparc")),
+        ({"disks": {"vda": {}}}, ("KVP105", "vda is on nothing")),
+    ],
+    ids=str,
+)
+def test_what_the_host_has_not_is_told_before(
+    made: Stack, wrong: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    tag = made.tag
+    made.specs |= {
+        "networks": {tag: {"forward": "none", "bridge": f"{tag}b"}},
+        "domains": {tag: idle_domain(**wrong)},
+    }
+    said(made.plan("--read-only"), 1, *words, "stack.yaml:")
+    said(made.run("apply", "--auto-approve"), 1, *words)
+    assert made.host is not None
+    with connection(made.host) as conn:
+        assert tag not in conn.listNetworks()
+
+
 def test_read_only_plans_and_never_writes(made: Stack) -> None:
     made.specs["domains"] = {f"{made.tag}-a": idle_domain(title="one")}
     said(made.plan("--read-only"), 2, "1 to add")

@@ -40,7 +40,9 @@ STACK = "0d9f3c1e-6c1f-4c4f-9a53-0f6a8a3a2b11"
 FACTS = HostFacts(
     uri="fake:///",
     uuid="5d1c2e3f-0000-4000-8000-000000000001",
-    guests={"x86_64": GuestFacts(("qemu",), {"q35": "pc-q35-7.2"})},
+    guests={
+        "x86_64": GuestFacts(("qemu",), {"q35": "pc-q35-7.2", "pc": "pc-i440fx-7.2"}),
+    },
 )
 
 
