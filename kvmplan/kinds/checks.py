@@ -9,6 +9,7 @@ import ipaddress
 import math
 from collections.abc import Iterable, Iterator
 
+from kvmplan.kinds import givenback
 from kvmplan.kinds.compute import Memory, Vcpus
 from kvmplan.kinds.contradiction import Contradiction, Path
 from kvmplan.kinds.domain import Domain
@@ -31,11 +32,20 @@ UNADDRESSED = ("bridge", "private", "vepa", "passthrough", "hostdev")
 Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def contradictions(model: Mapped, name: str) -> Iterator[Contradiction]:
-    """Everything in a resource of a name that contradicts itself, in the order of its fields."""
+def contradictions(
+    model: Mapped, name: str, defaults: givenback.Defaults = ()
+) -> Iterator[Contradiction]:
+    """Everything in a resource of a name that contradicts itself.
+
+    Args:
+        model: the resource, without what it gives back.
+        name: its name.
+        defaults: the paths of what it gives back (``!default``).
+    """
     if isinstance(model, Domain):
         yield from _vcpus(model.vcpus)
         yield from _memory(model.memory)
+        yield from _iothreads(model, defaults)
         yield from _boot(model)
         yield from _macs(model)
         yield from _given_twice(model)
@@ -46,10 +56,12 @@ def contradictions(model: Mapped, name: str) -> Iterator[Contradiction]:
         yield from _console(model)
         yield from _filesystems(model)
         yield from _fragment(model, name)
+        yield from givenback.of_domain(model, defaults)
     elif isinstance(model, Network):
         yield from _forward(model)
         yield from _subnets(model)
         yield from _dhcp(model)
+        yield from givenback.of_network(model, defaults)
     elif isinstance(model, Pool):
         yield from pool_contradictions(model)
     elif isinstance(model, Volume):
@@ -91,6 +103,21 @@ def _vcpus(vcpus: Vcpus | None) -> Iterator[Contradiction]:
     if product != ceiling:
         summary = f"it makes {product} CPUs, the maximum is {ceiling}"
         yield Contradiction(("vcpus", "topology"), summary, f"write maximum: {product}")
+
+
+def _iothreads(domain: Domain, defaults: givenback.Defaults) -> Iterator[Contradiction]:
+    """Those are numbered from 1, unless somebody has numbered them by hand."""
+    count = 0 if ("iothreads",) in defaults else domain.iothreads
+    if count is None or "iothreadid" in (domain.xml or ""):
+        return
+    using = [("disks", name, disk.iothread) for name, disk in (domain.disks or {}).items()]
+    using += [
+        ("controllers", name, made.iothread) for name, made in (domain.controllers or {}).items()
+    ]
+    for field, name, number in using:
+        if number is not None and number > count:
+            summary = f"there is no I/O thread {number}: `iothreads` makes {count}"
+            yield Contradiction((field, name, "iothread"), summary, "make as many")
 
 
 def _pinning(vcpus: Vcpus) -> Iterator[Contradiction]:

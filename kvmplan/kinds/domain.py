@@ -54,6 +54,7 @@ from kvmplan.mapping.markers import (
     Free,
     Group,
     Items,
+    NoDefault,
     On,
     Overlay,
     Policy,
@@ -129,9 +130,12 @@ class Domain(Mapped):
         str | None, Xml("./description"), On(live(Verb.SET_DESCRIPTION)), Free()
     ] = None
     """A description."""
-    metadata: Annotated[ForeignXml | None, Foreign("./metadata"), On(live(Verb.SET_METADATA))] = (
-        None
-    )
+    metadata: Annotated[
+        ForeignXml | None,
+        Foreign("./metadata"),
+        On(live(Verb.SET_METADATA)),
+        NoDefault("only the namespaces that are named are managed"),
+    ] = None
     """Elements of other tools, by namespace; only the namespaces named here are managed."""
     memory: Annotated[Memory | None, Group("."), NEXT_BOOT] = None
     """Memory."""

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from kvmplan.kinds.plug import Hot, plug
 from kvmplan.mapping.codecs import factor
-from kvmplan.mapping.markers import Companion, Presence, Through, Xml
+from kvmplan.mapping.markers import Companion, NoDefault, Presence, Through, Xml
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.strategy import Situation
 from kvmplan.mapping.types import HostPath, Size
@@ -32,7 +32,9 @@ class Filesystem(Mapped):
 
     tag: Annotated[str, Field(min_length=1), Xml("./target/@dir")]
     """Its tag: ``mount -t virtiofs TAG DIRECTORY`` in the guest."""
-    source: Annotated[HostPath | None, Xml("./source/@dir")] = None
+    source: Annotated[
+        HostPath | None, Xml("./source/@dir"), NoDefault("something of the host is shared")
+    ] = None
     """The directory on the host."""
     driver: Annotated[Literal["virtiofs", "path"] | None, Xml("./driver/@type", omitted="path")] = (
         None

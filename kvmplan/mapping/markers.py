@@ -231,6 +231,20 @@ class Free:
 
 
 @dataclass(frozen=True, slots=True)
+class NoDefault:
+    """A fresh object has no value of its own here that ``!default`` could give back.
+
+    Attributes:
+        why: in one sentence, from "a new one …" or the like.
+        picked: whether libvirt picks a value anew each time it finds none. Then an enclosing group
+            without an element of its own has no default either.
+    """
+
+    why: str
+    picked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Birth:
     """The birth default of a field that no skeleton holds."""
 

@@ -26,7 +26,7 @@ from kvmplan.mapping.markers import (
 )
 from kvmplan.mapping.model import Binding, Mapped, bindings, leading
 from kvmplan.mapping.overlay import merge
-from kvmplan.mapping.paths import SPLIT, drop, find, read_text, remove, split
+from kvmplan.mapping.paths import SPLIT, discard, find, read_text, remove, split
 from kvmplan.mapping.read import Context, Path, Tree, item_of, keyed
 from kvmplan.mapping.write import (
     Edit,
@@ -262,7 +262,7 @@ def _write_items(spot: Spot, place: Items, edits: list[Edit], desired: Any) -> b
         elif value is not None:
             inside.setdefault(key, []).extend(leaves([((), value)]))
         elif key in nodes:
-            drop(nodes.pop(key))
+            discard(nodes.pop(key), spot.element)
             moved = True
     for key, own in inside.items():
         if key not in nodes:

@@ -23,6 +23,7 @@ from kvmplan.mapping.markers import Runtime
 from kvmplan.mapping.model import Mapped, bindings, declared
 from kvmplan.plan.born import Births, uuid_of
 from kvmplan.plan.chains import overlays, strays
+from kvmplan.plan.defaults import with_defaults
 from kvmplan.plan.names import pair_names
 from kvmplan.plan.origin import origin_facts
 from kvmplan.plan.seeding import is_ejected, unplugged
@@ -189,7 +190,7 @@ def intend(
     tree = declared(resource.model)
     if resource.address.kind in (Kind.NETWORK, Kind.POOL):
         tree = {**ENFORCED, **tree}
-    tree = births.with_defaults(resource, tree)
+    tree = with_defaults(resource, tree, births)
     record = inventory.record(resource.address)
     if record is None:
         return _new(resource, model, tree, inventory, births)
