@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from kvmplan.address import Address, Kind
 from kvmplan.inventory import FORGOTTEN, RESTARTING, Claim, Inventory, Record, State
 from kvmplan.kinds.context import HostContext
-from kvmplan.kinds.mark import Mark, Names, is_ours, read_mark
+from kvmplan.kinds.mark import Mark, Names, applied_fields, is_ours, read_mark
 from kvmplan.kinds.models import MODELS
 from kvmplan.mapping.complete import complete
 from kvmplan.mapping.document import parse_to_read
@@ -24,6 +24,7 @@ from kvmplan.mapping.model import Mapped, bindings, declared
 from kvmplan.plan.born import Births, uuid_of
 from kvmplan.plan.chains import overlays, strays
 from kvmplan.plan.defaults import with_defaults
+from kvmplan.plan.members import released
 from kvmplan.plan.names import pair_names
 from kvmplan.plan.origin import origin_facts
 from kvmplan.plan.seeding import is_ejected, unplugged
@@ -103,6 +104,14 @@ class Intent:
         if self.mark is not None:
             return self.mark.applied
         return self.claim.applied if self.claim is not None and self.ours else None
+
+    @cached_property
+    def gone(self) -> tuple[tuple[str, ...], ...]:
+        """The paths that were applied last and have left the specs."""
+        if self.applied is None or self.applied == self.declared:
+            return ()
+        known = applied_fields(self.model, self.declared)
+        return tuple(released(self.model, known, self.applied))
 
 
 def _is_down(address: Address, record: Record | None, claim: Claim | None) -> bool:

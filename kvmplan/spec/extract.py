@@ -79,7 +79,7 @@ class Extractor:
         if lacking is None:
             return True
         below, why = lacking
-        of = f", for {'.'.join((*path, *below))}" if below else ""
+        of = f" because of {'.'.join((*path, *below))}" if below else ""
         summary = f"{at(subject, path)} has no !default{of}: {why}"
         remedy = "write a value; or take the line out, and it keeps what it has"
         self.report.error(codes.VALUE, summary, node.place, remedy)
@@ -121,7 +121,8 @@ class Extractor:
         value = node.value
         if node.tag == DEFAULT:
             summary = f"{at(subject, path)}: !default is for whole fields"
-            self.report.error(codes.VALUE, summary, node.place)
+            remedy = "take the line out"
+            self.report.error(codes.VALUE, summary, node.place, remedy)
             return None
         if node.tag == SECRET:
             if secret:
@@ -130,12 +131,13 @@ class Extractor:
             self.report.error(codes.SECRET, summary, node.place, "write the value itself")
             return None
         if isinstance(value, dict):
-            return {
+            found = {
                 key: self._plain(entry.node, secret, subject, (*path, key))
                 for key, entry in value.items()
                 if entry.node.tag != BROKEN
                 and (entry.node.value is not None or entry.node.tag is not None)
             }
+            return {key: it for key, it in found.items() if value[key].node.tag != DEFAULT}
         if isinstance(value, list):
             # Models are frozen and strict: their lists are tuples.
             items = [item for item in value if item.tag != BROKEN]
