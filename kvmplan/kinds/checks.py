@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from kvmplan.kinds import givenback
 from kvmplan.kinds.compute import Memory, Vcpus
 from kvmplan.kinds.contradiction import Contradiction, Path
+from kvmplan.kinds.devices import Tpm
 from kvmplan.kinds.domain import Domain
 from kvmplan.kinds.firmware import Firmware
 from kvmplan.kinds.network import Dhcp, Network
@@ -46,6 +47,8 @@ def contradictions(
         yield from _vcpus(model.vcpus)
         yield from _memory(model.memory)
         yield from _iothreads(model, defaults)
+        yield from _tpm(model.tpm)
+        yield from _nics(model)
         yield from _boot(model)
         yield from _macs(model)
         yield from _given_twice(model)
@@ -118,6 +121,22 @@ def _iothreads(domain: Domain, defaults: givenback.Defaults) -> Iterator[Contrad
         if number is not None and number > count:
             summary = f"there is no I/O thread {number}: `iothreads` makes {count}"
             yield Contradiction((field, name, "iothread"), summary, "make as many")
+
+
+def _tpm(tpm: Tpm | None) -> Iterator[Contradiction]:
+    if tpm is not None and tpm.version == "1.2" and tpm.model not in (None, "tpm-tis"):
+        summary = f"a TPM 1.2 cannot be a {tpm.model}"
+        yield Contradiction(("tpm", "model"), summary, "write tpm-tis, or version 2.0")
+
+
+def _nics(domain: Domain) -> Iterator[Contradiction]:
+    """Libvirt drops filters of such interfaces without a word."""
+    for name, nic in (domain.interfaces or {}).items():
+        if nic.filter is not None and (nic.user or nic.direct is not None):
+            kind = "user-mode" if nic.user else "direct"
+            summary = f"libvirt filters nothing of a {kind} interface"
+            remedy = "take it out, or plug the interface into a network or bridge"
+            yield Contradiction(("interfaces", name, "filter"), summary, remedy)
 
 
 def _pinning(vcpus: Vcpus) -> Iterator[Contradiction]:

@@ -194,10 +194,10 @@ class Domain(Mapped):
     """Disks, by target."""
     controllers: Annotated[
         dict[str, Controller] | None,
-        Items("./devices/controller", key=("name",), skeleton="devices/controller"),
+        Items("./devices/controller", key=("name",), skeleton="devices/controller", furnished=True),
         NEXT_BOOT,
     ] = None
-    """Controllers, by type and number: ``scsi1``."""
+    """Controllers, by type and number: ``scsi1``. Libvirt makes others by itself."""
     interfaces: Annotated[
         dict[str, Interface] | None,
         Items("./devices/interface", key=("mac",), named=True, skeleton="devices/interface"),
