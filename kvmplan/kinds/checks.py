@@ -9,7 +9,7 @@ import ipaddress
 import math
 from collections.abc import Iterable, Iterator
 
-from kvmplan.kinds import givenback
+from kvmplan.kinds import givenback, refused
 from kvmplan.kinds.compute import Memory, Vcpus
 from kvmplan.kinds.contradiction import Contradiction, Path
 from kvmplan.kinds.devices import Tpm
@@ -26,9 +26,6 @@ from kvmplan.mapping.units import format_size
 
 VNC_PASSWORD = 8
 """VNC cuts passwords off there: https://www.rfc-editor.org/rfc/rfc6143#section-7.2.2"""
-
-UNADDRESSED = ("bridge", "private", "vepa", "passthrough", "hostdev")
-"""Modes that put guests on a network of somebody else's."""
 
 Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -48,7 +45,6 @@ def contradictions(
         yield from _memory(model.memory)
         yield from _iothreads(model, defaults)
         yield from _tpm(model.tpm)
-        yield from _nics(model)
         yield from _boot(model)
         yield from _macs(model)
         yield from _given_twice(model)
@@ -59,11 +55,13 @@ def contradictions(
         yield from _console(model)
         yield from _filesystems(model)
         yield from _fragment(model, name)
+        yield from refused.of_domain(model)
         yield from givenback.of_domain(model, defaults)
     elif isinstance(model, Network):
         yield from _forward(model)
         yield from _subnets(model)
         yield from _dhcp(model)
+        yield from refused.of_network(model)
         yield from givenback.of_network(model, defaults)
     elif isinstance(model, Pool):
         yield from pool_contradictions(model)
@@ -121,22 +119,16 @@ def _iothreads(domain: Domain, defaults: givenback.Defaults) -> Iterator[Contrad
         if number is not None and number > count:
             summary = f"there is no I/O thread {number}: `iothreads` makes {count}"
             yield Contradiction((field, name, "iothread"), summary, "make as many")
+    for name in (domain.cputune.iothreadpin if domain.cputune else None) or {}:
+        if name.isdigit() and int(name) > count:
+            summary = f"there is no I/O thread {name}: `iothreads` makes {count}"
+            yield Contradiction(("cputune", "iothreadpin", name), summary, "make as many")
 
 
 def _tpm(tpm: Tpm | None) -> Iterator[Contradiction]:
     if tpm is not None and tpm.version == "1.2" and tpm.model not in (None, "tpm-tis"):
         summary = f"a TPM 1.2 cannot be a {tpm.model}"
         yield Contradiction(("tpm", "model"), summary, "write tpm-tis, or version 2.0")
-
-
-def _nics(domain: Domain) -> Iterator[Contradiction]:
-    """Libvirt drops filters of such interfaces without a word."""
-    for name, nic in (domain.interfaces or {}).items():
-        if nic.filter is not None and (nic.user or nic.direct is not None):
-            kind = "user-mode" if nic.user else "direct"
-            summary = f"libvirt filters nothing of a {kind} interface"
-            remedy = "take it out, or plug the interface into a network or bridge"
-            yield Contradiction(("interfaces", name, "filter"), summary, remedy)
 
 
 def _pinning(vcpus: Vcpus) -> Iterator[Contradiction]:
@@ -280,7 +272,7 @@ def _forward(network: Network) -> Iterator[Contradiction]:
                 yield Contradiction(("forward", name), summary, outwards)
     if forward.nat is not None and forward.mode != "nat":
         yield Contradiction(("forward", "nat"), f"{where} translates no addresses", outwards)
-    if forward.mode in UNADDRESSED:
+    if forward.mode in refused.UNADDRESSED:
         for name in ("ips", "routes"):
             if getattr(network, name):
                 summary = f"{where} gives the host no addresses on the network"

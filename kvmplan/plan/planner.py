@@ -32,6 +32,7 @@ from kvmplan.plan.keeping import keep_volumes, refuse_swaps
 from kvmplan.plan.leases import follow_macs
 from kvmplan.plan.making import Changes
 from kvmplan.plan.moves import follow, report_both
+from kvmplan.plan.newborn import check_newborn
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.outages import plan_outages
 from kvmplan.plan.overlaid import check_overlaid, puts_on_something
@@ -146,6 +147,9 @@ class Planner:
         left_out = {a for a in self._desired.resources if not self._judge.is_chosen(a)}
         check_references(self._desired.resources, self._inventories, actions, left_out, self._found)
         self._check_storage(acting)
+        if getattr(self._skeleton, "are_ours", True):
+            # Templates of the user's own may say what the specs leave out.
+            check_newborn(acting, self._found)
         conflicts = Conflicts(self._judge.intents, actions, self._found)
         for host in users:
             conflicts.check(host, self._inventories[host], users[host])
