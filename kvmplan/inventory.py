@@ -142,6 +142,7 @@ class Claim:
         protect: `prevent_destroy`, kept so that it outlives its line in the spec.
         hold: that every run leaves it alone, by whom and why.
         waiting: field (``vcpus.maximum``) -> since when it waits for a restart, ISO 8601, UTC.
+        released: the paths that have left the specs since they were applied, and were told of.
     """
 
     address: str
@@ -152,6 +153,7 @@ class Claim:
     protect: bool = False
     hold: Hold | None = None
     waiting: Mapping[str, str] = field(default_factory=dict)
+    released: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

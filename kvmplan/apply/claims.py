@@ -101,6 +101,7 @@ class ClaimBook:
         It is written with the next claims, or at the end.
         """
         self._protect(plan.changes)
+        self._release(plan.changes)
         self._came_back()
         self._before = dict(self._entries)
         self._moment = plan.created
@@ -324,6 +325,14 @@ class ClaimBook:
             here = change.address.host == self._site.inventory.host
             if here and claim is not None and change.protect is not None:
                 self._put(replace(claim, protect=change.protect))
+
+    def _release(self, changes: Iterable[Change]) -> None:
+        """Note which fields have left the specs: every plan would tell of them again."""
+        for change in changes:
+            claim = self._entries.get(change.address.short)
+            here = change.address.host == self._site.inventory.host
+            if here and claim is not None and change.released is not None:
+                self._put(replace(claim, released=change.released))
 
     def _came_back(self) -> None:
         """Forget restarts that were cut and whose guests somebody has started since."""

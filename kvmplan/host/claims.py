@@ -105,6 +105,8 @@ def encode_entry(claim: Claim) -> Entry:
         entry["hold"] = [claim.hold.who, claim.hold.reason, claim.hold.until]
     if claim.waiting:
         entry["waiting"] = dict(claim.waiting)
+    if claim.released:
+        entry["released"] = claim.released
     text = f"{_dump(claim.address)}:{_dump(entry)}"
     # Each of these characters takes up to six in XML.
     return Entry(claim, text, 1 + len(text) + 5 * sum(map(text.count, "\"&<>'")))
@@ -155,6 +157,7 @@ def _decode_entry(address: str, entry: Mapping[str, Any]) -> Claim:
         bool(get("protect", False)),
         None if hold is None else Hold(*map(as_text, hold)),
         as_texts(get("waiting", EMPTY)),
+        tuple(tuple(map(as_text, path)) for path in get("released", ())),
     )
 
 

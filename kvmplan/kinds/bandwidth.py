@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from kvmplan.mapping.markers import Group, Xml
+from kvmplan.mapping.markers import Group, NoDefault, Xml
 from kvmplan.mapping.model import Mapped
 
 
@@ -18,7 +18,9 @@ class Rates(Mapped):
     """A direction's rates."""
 
     scalar: ClassVar[str] = "average"
-    average: Annotated[int | None, Field(ge=1), Xml("./@average")] = None
+    average: Annotated[
+        int | None, Field(ge=1), Xml("./@average"), NoDefault("rates are around an average")
+    ] = None
     """Kibibytes a second, on average."""
     peak: Annotated[int | None, Field(ge=1), Xml("./@peak")] = None
     """Kibibytes a second, at most."""

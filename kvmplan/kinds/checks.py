@@ -9,8 +9,10 @@ import ipaddress
 import math
 from collections.abc import Iterable, Iterator
 
+from kvmplan.kinds import givenback, refused
 from kvmplan.kinds.compute import Memory, Vcpus
 from kvmplan.kinds.contradiction import Contradiction, Path
+from kvmplan.kinds.devices import Tpm
 from kvmplan.kinds.domain import Domain
 from kvmplan.kinds.firmware import Firmware
 from kvmplan.kinds.network import Dhcp, Network
@@ -25,17 +27,24 @@ from kvmplan.mapping.units import format_size
 VNC_PASSWORD = 8
 """VNC cuts passwords off there: https://www.rfc-editor.org/rfc/rfc6143#section-7.2.2"""
 
-UNADDRESSED = ("bridge", "private", "vepa", "passthrough", "hostdev")
-"""Modes that put guests on a network of somebody else's."""
-
 Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def contradictions(model: Mapped, name: str) -> Iterator[Contradiction]:
-    """Everything in a resource of a name that contradicts itself, in the order of its fields."""
+def contradictions(
+    model: Mapped, name: str, defaults: givenback.Defaults = ()
+) -> Iterator[Contradiction]:
+    """Everything in a resource of a name that contradicts itself.
+
+    Args:
+        model: the resource, without what it gives back.
+        name: its name.
+        defaults: the paths of what it gives back (``!default``).
+    """
     if isinstance(model, Domain):
         yield from _vcpus(model.vcpus)
         yield from _memory(model.memory)
+        yield from _iothreads(model, defaults)
+        yield from _tpm(model.tpm)
         yield from _boot(model)
         yield from _macs(model)
         yield from _given_twice(model)
@@ -46,10 +55,14 @@ def contradictions(model: Mapped, name: str) -> Iterator[Contradiction]:
         yield from _console(model)
         yield from _filesystems(model)
         yield from _fragment(model, name)
+        yield from refused.of_domain(model)
+        yield from givenback.of_domain(model, defaults)
     elif isinstance(model, Network):
         yield from _forward(model)
         yield from _subnets(model)
         yield from _dhcp(model)
+        yield from refused.of_network(model)
+        yield from givenback.of_network(model, defaults)
     elif isinstance(model, Pool):
         yield from pool_contradictions(model)
     elif isinstance(model, Volume):
@@ -91,6 +104,31 @@ def _vcpus(vcpus: Vcpus | None) -> Iterator[Contradiction]:
     if product != ceiling:
         summary = f"it makes {product} CPUs, the maximum is {ceiling}"
         yield Contradiction(("vcpus", "topology"), summary, f"write maximum: {product}")
+
+
+def _iothreads(domain: Domain, defaults: givenback.Defaults) -> Iterator[Contradiction]:
+    """Those are numbered from 1, unless somebody has numbered them by hand."""
+    count = 0 if ("iothreads",) in defaults else domain.iothreads
+    if count is None or "iothreadid" in (domain.xml or ""):
+        return
+    using = [("disks", name, disk.iothread) for name, disk in (domain.disks or {}).items()]
+    using += [
+        ("controllers", name, made.iothread) for name, made in (domain.controllers or {}).items()
+    ]
+    for field, name, number in using:
+        if number is not None and number > count:
+            summary = f"there is no I/O thread {number}: `iothreads` makes {count}"
+            yield Contradiction((field, name, "iothread"), summary, "make as many")
+    for name in (domain.cputune.iothreadpin if domain.cputune else None) or {}:
+        if name.isdigit() and int(name) > count:
+            summary = f"there is no I/O thread {name}: `iothreads` makes {count}"
+            yield Contradiction(("cputune", "iothreadpin", name), summary, "make as many")
+
+
+def _tpm(tpm: Tpm | None) -> Iterator[Contradiction]:
+    if tpm is not None and tpm.version == "1.2" and tpm.model not in (None, "tpm-tis"):
+        summary = f"a TPM 1.2 cannot be a {tpm.model}"
+        yield Contradiction(("tpm", "model"), summary, "write tpm-tis, or version 2.0")
 
 
 def _pinning(vcpus: Vcpus) -> Iterator[Contradiction]:
@@ -234,7 +272,7 @@ def _forward(network: Network) -> Iterator[Contradiction]:
                 yield Contradiction(("forward", name), summary, outwards)
     if forward.nat is not None and forward.mode != "nat":
         yield Contradiction(("forward", "nat"), f"{where} translates no addresses", outwards)
-    if forward.mode in UNADDRESSED:
+    if forward.mode in refused.UNADDRESSED:
         for name in ("ips", "routes"):
             if getattr(network, name):
                 summary = f"{where} gives the host no addresses on the network"

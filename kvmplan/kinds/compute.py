@@ -14,7 +14,17 @@ from pydantic import Field, model_validator
 from kvmplan.kinds.tuning import VCPU_PINNING, WHOLE_KIB
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.document import parse_to_read
-from kvmplan.mapping.markers import AtLeast, Group, Items, NotRunning, On, Pairs, Same, Xml
+from kvmplan.mapping.markers import (
+    AtLeast,
+    Group,
+    Items,
+    NoDefault,
+    NotRunning,
+    On,
+    Pairs,
+    Same,
+    Xml,
+)
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.strategy import Situation, live, next_boot, when
 from kvmplan.mapping.types import CpuSet, Number, Size
@@ -103,16 +113,23 @@ MEMORY = On(
 )
 
 
+WHOLE = "a topology is whole; `topology: !default` takes it out"
+
+
 class Topology(Mapped):
     """How the guest sees its CPUs arranged. The product is the maximum of vcpus."""
 
-    sockets: Annotated[int | None, Field(ge=1), Xml("./cpu/topology/@sockets")] = None
+    sockets: Annotated[
+        int | None, Field(ge=1), Xml("./cpu/topology/@sockets"), NoDefault(WHOLE)
+    ] = None
     """Sockets."""
-    dies: Annotated[int | None, Field(ge=1), Xml("./cpu/topology/@dies")] = None
+    dies: Annotated[int | None, Field(ge=1), Xml("./cpu/topology/@dies"), NoDefault(WHOLE)] = None
     """Dies in each socket."""
-    cores: Annotated[int | None, Field(ge=1), Xml("./cpu/topology/@cores")] = None
+    cores: Annotated[int | None, Field(ge=1), Xml("./cpu/topology/@cores"), NoDefault(WHOLE)] = None
     """Cores in each die."""
-    threads: Annotated[int | None, Field(ge=1), Xml("./cpu/topology/@threads")] = None
+    threads: Annotated[
+        int | None, Field(ge=1), Xml("./cpu/topology/@threads"), NoDefault(WHOLE)
+    ] = None
     """Threads of each core."""
 
 
@@ -168,7 +185,11 @@ class Memory(Mapped):
     )
     """How many memory devices can be plugged in."""
     hotplug_maximum: Annotated[
-        Size | None, Field(gt=0), Xml("./maxMemory", unit="KiB"), WHOLE_KIB
+        Size | None,
+        Field(gt=0),
+        Xml("./maxMemory", unit="KiB"),
+        WHOLE_KIB,
+        NoDefault("slots need it; `slots: !default` takes out both"),
     ] = None
     """How much it can have with all its memory devices."""
 
@@ -178,9 +199,17 @@ class NumaCell(Mapped):
 
     id: Annotated[Number, Xml("./@id")]
     """Its number."""
-    cpus: Annotated[CpuSet | None, Xml("./@cpus")] = None
+    cpus: Annotated[
+        CpuSet | None, Xml("./@cpus"), NoDefault("libvirt gives a new cell what is left over")
+    ] = None
     """The guest's CPUs in it."""
-    memory: Annotated[Size | None, Field(gt=0), Xml("./@memory", unit="KiB"), WHOLE_KIB] = None
+    memory: Annotated[
+        Size | None,
+        Field(gt=0),
+        Xml("./@memory", unit="KiB"),
+        WHOLE_KIB,
+        NoDefault("a cell has some memory"),
+    ] = None
     """Its part of the guest's memory. The maximum of memory is their sum."""
 
 
@@ -216,7 +245,12 @@ class Cpu(Mapped):
         NotRunning(),
     ] = None
     """``custom`` for a model by name. Born as the host's own where it is accelerated."""
-    model: Annotated[str | None, Xml("./cpu/model"), NotRunning()] = None
+    model: Annotated[
+        str | None,
+        Xml("./cpu/model"),
+        NotRunning(),
+        NoDefault("a custom CPU is of some model; `cpu: !default` is the one that a new guest has"),
+    ] = None
     """A model's name, such as ``EPYC``."""
     features: Annotated[
         dict[str, Literal["force", "require", "optional", "disable", "forbid"]] | None,

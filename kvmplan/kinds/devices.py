@@ -71,7 +71,9 @@ class Tpm(Mapped):
     """An emulated TPM."""
 
     scalar: ClassVar[str] = "version"
-    version: Annotated[Literal["1.2", "2.0"] | None, Xml("./backend/@version")] = None
-    """Version of the standard."""
+    version: Annotated[
+        Literal["1.2", "2.0"] | None, Xml("./backend/@version", clears=("./@model",))
+    ] = None
+    """Version of the standard. Another one has other devices."""
     model: Annotated[Literal["tpm-crb", "tpm-tis", "tpm-spapr"] | None, Xml("./@model")] = None
     """The device that the guest sees."""

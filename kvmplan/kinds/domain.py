@@ -54,6 +54,7 @@ from kvmplan.mapping.markers import (
     Free,
     Group,
     Items,
+    NoDefault,
     On,
     Overlay,
     Policy,
@@ -129,9 +130,12 @@ class Domain(Mapped):
         str | None, Xml("./description"), On(live(Verb.SET_DESCRIPTION)), Free()
     ] = None
     """A description."""
-    metadata: Annotated[ForeignXml | None, Foreign("./metadata"), On(live(Verb.SET_METADATA))] = (
-        None
-    )
+    metadata: Annotated[
+        ForeignXml | None,
+        Foreign("./metadata"),
+        On(live(Verb.SET_METADATA)),
+        NoDefault("only the namespaces that are named are managed"),
+    ] = None
     """Elements of other tools, by namespace; only the namespaces named here are managed."""
     memory: Annotated[Memory | None, Group("."), NEXT_BOOT] = None
     """Memory."""
@@ -190,10 +194,10 @@ class Domain(Mapped):
     """Disks, by target."""
     controllers: Annotated[
         dict[str, Controller] | None,
-        Items("./devices/controller", key=("name",), skeleton="devices/controller"),
+        Items("./devices/controller", key=("name",), skeleton="devices/controller", furnished=True),
         NEXT_BOOT,
     ] = None
-    """Controllers, by type and number: ``scsi1``."""
+    """Controllers, by type and number: ``scsi1``. Libvirt makes others by itself."""
     interfaces: Annotated[
         dict[str, Interface] | None,
         Items("./devices/interface", key=("mac",), named=True, skeleton="devices/interface"),

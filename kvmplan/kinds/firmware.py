@@ -60,7 +60,8 @@ def _write_secure_boot(domain: Element, value: bool | None, _: Any) -> None:
     loader = system.find("loader")
     if loader is not None:
         loader.set("secure", "yes" if value else "no")
-    if value is None or loader is not None:
+    selected = system.get("firmware") == "efi"
+    if value is None or loader is not None or (not value and not selected):
         return
     holder = etree.Element("firmware")
     for name in ("enrolled-keys", "secure-boot"):
@@ -73,13 +74,19 @@ def _read_loader(domain: Element, _: Any) -> str | None:
 
 
 def _write_loader(domain: Element, value: str | None, _: Any) -> None:
-    """An image of one's own is flash that the guest cannot write; libvirt then selects nothing."""
+    """An image of one's own is flash that the guest cannot write; libvirt then selects nothing.
+
+    Without it libvirt selects again, from images whose variables may be of another layout: a copy
+    of them is made anew then.
+    """
     system = domain.find("os")
     if system is None:
         return
     loader = system.find("loader")
     if value is None:
         if loader is not None:
+            if _read_firmware(domain, None) == "uefi":
+                system.set("firmware", "efi")
             drop(loader)
         return
     if loader is None:

@@ -14,23 +14,37 @@ from kvmplan.kinds.bandwidth import Bandwidth
 from kvmplan.kinds.verbs import Verb
 from kvmplan.kinds.virtualport import VirtualPort
 from kvmplan.mapping.codecs import LOWER
-from kvmplan.mapping.markers import Case, Free, Group, Is, NotRunning, On, Pairs, Policy, Ref, Xml
+from kvmplan.mapping.markers import (
+    Case,
+    Free,
+    Group,
+    Is,
+    NoDefault,
+    NotRunning,
+    On,
+    Pairs,
+    Policy,
+    Ref,
+    Xml,
+)
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.strategy import live
 from kvmplan.mapping.types import Ip, Mac
 
 UPDATE = On(live(Verb.UPDATE_DEVICE))
 SOURCE_CLEARS = ("./source",)
+PLUGGED = "an interface is plugged into something"
 
 
 class Direct(Mapped):
     """A macvtap device on an interface of the host."""
 
     scalar: ClassVar[str] = "dev"
-    dev: Annotated[str | None, Xml("./source/@dev")] = None
+    dev: Annotated[str | None, Xml("./source/@dev"), NoDefault(PLUGGED)] = None
     """The host's interface."""
     mode: Annotated[
-        Literal["vepa", "bridge", "private", "passthrough"] | None, Xml("./source/@mode")
+        Literal["vepa", "bridge", "private", "passthrough"] | None,
+        Xml("./source/@mode", omitted="vepa"),
     ] = None
     """How it is shared."""
 
@@ -52,7 +66,12 @@ class Interface(Mapped):
 
     scalar: ClassVar[str] = "network"
     exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("network", "bridge", "direct", "user"),)
-    mac: Annotated[Mac | None, Xml("./mac/@address", codec=LOWER), Free()] = None
+    mac: Annotated[
+        Mac | None,
+        Xml("./mac/@address", codec=LOWER),
+        Free(),
+        NoDefault("a new interface gets a derived one, and keeps it"),
+    ] = None
     """Its MAC address. Derived from stack, host, domain and name when it is not given."""
     network: Annotated[
         str | None,
@@ -60,6 +79,7 @@ class Interface(Mapped):
         Xml("./source/@network"),
         UPDATE,
         Ref("network"),
+        NoDefault(PLUGGED),
     ] = None
     """A virtual network."""
     ip: Annotated[Ip | None, Policy()] = None
@@ -72,11 +92,19 @@ class Interface(Mapped):
         Case("./@type", ("bridge",), SOURCE_CLEARS),
         Xml("./source/@bridge"),
         UPDATE,
+        NoDefault(PLUGGED),
     ] = None
     """A bridge of the host."""
-    direct: Annotated[Direct | None, Case("./@type", ("direct",), SOURCE_CLEARS), Group(".")] = None
+    direct: Annotated[
+        Direct | None,
+        Case("./@type", ("direct",), SOURCE_CLEARS),
+        Group("."),
+        NoDefault(PLUGGED),
+    ] = None
     """An interface of the host, through macvtap."""
-    user: Annotated[bool | None, Is("./@type", "user", clears=SOURCE_CLEARS)] = None
+    user: Annotated[
+        bool | None, Is("./@type", "user", clears=SOURCE_CLEARS), NoDefault(PLUGGED)
+    ] = None
     """User-mode networking: outgoing only, needs no rights."""
     model: Annotated[str | None, Xml("./model/@type")] = None
     """The card that the guest sees. Born as ``virtio``."""

@@ -20,7 +20,17 @@ from kvmplan.kinds.route import Route
 from kvmplan.kinds.verbs import Verb
 from kvmplan.kinds.virtualport import VirtualPort
 from kvmplan.mapping.codecs import IP, LOWER, ON_OFF, YES_NO
-from kvmplan.mapping.markers import Birth, Group, Items, On, Policy, Runtime, Through, Xml
+from kvmplan.mapping.markers import (
+    Birth,
+    Group,
+    Items,
+    NoDefault,
+    On,
+    Policy,
+    Runtime,
+    Through,
+    Xml,
+)
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.paths import unset
 from kvmplan.mapping.strategy import live, next_boot
@@ -147,7 +157,10 @@ class Bridge(Mapped):
 
     scalar: ClassVar[str] = "name"
     name: Annotated[
-        str | None, Field(max_length=15, pattern=r"^[^/\s]+$"), Xml("./bridge/@name")
+        str | None,
+        Field(max_length=15, pattern=r"^[^/\s]+$"),
+        Xml("./bridge/@name"),
+        NoDefault("a new network gets one that libvirt picks", picked=True),
     ] = None
     """Name of the bridge device, at most 15 characters; libvirt picks ``virbrN`` by itself."""
     stp: Annotated[bool | None, Xml("./bridge/@stp", codec=ON_OFF), Birth(True)] = None
@@ -162,7 +175,9 @@ class NetworkDomain(Mapped):
     """The DNS domain of the network."""
 
     scalar: ClassVar[str] = "name"
-    name: Annotated[str | None, Xml("./domain/@name")] = None
+    name: Annotated[
+        str | None, Xml("./domain/@name"), NoDefault("what is said of a domain needs its name")
+    ] = None
     """The domain's name."""
     local_only: Annotated[bool | None, Xml("./domain/@localOnly", codec=YES_NO)] = None
     """Whether names of this domain are never asked of other servers."""
@@ -181,7 +196,7 @@ class DhcpHost(Mapped):
 
     mac: Annotated[Mac | None, Xml("./@mac", codec=LOWER)] = None
     """The guest's MAC address."""
-    ip: Annotated[Ip | None, Xml("./@ip", codec=IP)] = None
+    ip: Annotated[Ip | None, Xml("./@ip", codec=IP), NoDefault("a lease is of an address")] = None
     """The address it gets."""
     name: Annotated[str | None, Xml("./@name")] = None
     """The host name it gets."""
@@ -190,7 +205,7 @@ class DhcpHost(Mapped):
 class Bootp(Mapped):
     """What DHCP tells guests that boot from the network."""
 
-    file: Annotated[str | None, Xml("./@file")] = None
+    file: Annotated[str | None, Xml("./@file"), NoDefault("guests boot from a file")] = None
     """The boot file."""
     server: Annotated[str | None, Xml("./@server")] = None
     """The TFTP server, when it is not the network itself."""
@@ -251,7 +266,7 @@ class DnsTxt(Mapped):
 
     name: Annotated[str, Xml("./@name")]
     """The record's name."""
-    value: Annotated[str | None, Xml("./@value")] = None
+    value: Annotated[str | None, Xml("./@value"), NoDefault("a record says something")] = None
     """Its text."""
 
 
@@ -319,7 +334,12 @@ class Network(Mapped):
     """How guests reach beyond it. Born as ``nat``."""
     bridge: Annotated[Bridge | None, Group("."), NEXT_START] = None
     """Its bridge on the host."""
-    mac: Annotated[Mac | None, Xml("./mac/@address", codec=LOWER), NEXT_START] = None
+    mac: Annotated[
+        Mac | None,
+        Xml("./mac/@address", codec=LOWER),
+        NEXT_START,
+        NoDefault("a new network gets one that libvirt makes up", picked=True),
+    ] = None
     """The bridge's MAC address."""
     mtu: Annotated[int | None, Field(ge=68, le=65535), Xml("./mtu/@size"), NEXT_START] = None
     """The MTU of bridge and NICs."""
@@ -337,7 +357,12 @@ class Network(Mapped):
     """Whether its guests are kept apart."""
     dns: Annotated[Dns | None, Group("./dns"), NEXT_START] = None
     """Its DNS server."""
-    ips: Annotated[dict[str, NetworkIp] | None, Items("./ip", key=("address",)), NEXT_START] = None
+    ips: Annotated[
+        dict[str, NetworkIp] | None,
+        Items("./ip", key=("address",)),
+        NEXT_START,
+        NoDefault("a new network has those that are written; `ips: {}` takes yours out"),
+    ] = None
     """The host's addresses on it, each with its DHCP server."""
     routes: Annotated[dict[str, Route] | None, Items("./route", key=("to",)), NEXT_START] = None
     """Static routes on the host."""

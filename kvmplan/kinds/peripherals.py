@@ -15,7 +15,7 @@ from lxml.etree import _Element as Element
 from pydantic import Field
 
 from kvmplan.kinds.tuning import WHOLE_KIB
-from kvmplan.mapping.markers import Belongings, Case, Through, Xml
+from kvmplan.mapping.markers import Belongings, Case, NoDefault, Through, Xml
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.paths import read_text, unset
 from kvmplan.mapping.types import HostPath, Number, Port, Size
@@ -45,6 +45,7 @@ def _write_alias(device: Element, value: str | None, _: Any) -> None:
 
 OWN_NAME = Through(_read_alias, _write_alias, "./alias/@name")
 AliasName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+LISTENS = "a device of type tcp is listened for somewhere"
 
 
 class Rng(Mapped):
@@ -191,6 +192,7 @@ class Serial(Mapped):
         HostPath | None,
         Case("./@type", ("file", "unix")),
         Through(_read_socket, _write_socket, "./source/@path"),
+        NoDefault("a port of these types leads somewhere"),
     ] = None
     """The host's file or socket."""
 
@@ -202,9 +204,13 @@ class Redirdev(Mapped):
     """A name of yours."""
     type: Annotated[Literal["spicevmc", "tcp"] | None, Xml("./@type")] = None
     """How it comes. Born as ``spicevmc``."""
-    host: Annotated[str | None, Case("./@type", ("tcp",)), Xml("./source/@host")] = None
+    host: Annotated[
+        str | None, Case("./@type", ("tcp",)), Xml("./source/@host"), NoDefault(LISTENS)
+    ] = None
     """The address that is listened on."""
-    port: Annotated[Port | None, Case("./@type", ("tcp",)), Xml("./source/@service")] = None
+    port: Annotated[
+        Port | None, Case("./@type", ("tcp",)), Xml("./source/@service"), NoDefault(LISTENS)
+    ] = None
     """The port that is listened on."""
 
 
@@ -229,7 +235,9 @@ class Controller(Mapped):
         Through(_read_controller, _write_controller, "./@type"),
     ]
     """Type and number: ``scsi1``."""
-    model: Annotated[str | None, Xml("./@model")] = None
+    model: Annotated[
+        str | None, Xml("./@model"), NoDefault("a new controller gets one that libvirt picks")
+    ] = None
     """Its model: ``virtio-scsi``, ``qemu-xhci``, ``pcie-root-port`` …"""
     queues: Annotated[int | None, Field(ge=1), Xml("./driver/@queues")] = None
     """How many queues; virtio-scsi only."""

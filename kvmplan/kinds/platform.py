@@ -91,8 +91,10 @@ class Clock(Mapped):
     """What it starts from; Windows wants ``localtime``. Born as ``utc``."""
     timezone: Annotated[str | None, Xml("./clock/@timezone")] = None
     """A time zone, with ``offset: timezone``."""
-    timers: Annotated[dict[str, Timer] | None, Items("./clock/timer", key=("name",))] = None
-    """Timers, by name."""
+    timers: Annotated[
+        dict[str, Timer] | None, Items("./clock/timer", key=("name",), furnished=True)
+    ] = None
+    """Timers, by name, beside those that a guest is born with."""
 
 
 def _at_once(situation: Situation) -> bool:

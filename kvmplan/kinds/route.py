@@ -13,7 +13,7 @@ from pydantic import Field
 
 from kvmplan.kinds.prefixed import read_prefixed, write_prefixed
 from kvmplan.mapping.codecs import IP
-from kvmplan.mapping.markers import Through, Xml
+from kvmplan.mapping.markers import NoDefault, Through, Xml
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.types import Ip, IpNet
 
@@ -37,7 +37,9 @@ class Route(Mapped):
 
     to: Annotated[IpNet, Through(_read_route, _write_route, "./@address")]
     """The network behind."""
-    via: Annotated[Ip | None, Xml("./@gateway", codec=IP)] = None
+    via: Annotated[
+        Ip | None, Xml("./@gateway", codec=IP), NoDefault("a route leads through somebody")
+    ] = None
     """The guest that leads there."""
     metric: Annotated[int | None, Field(ge=1), Xml("./@metric")] = None
     """Lower wins."""

@@ -3,7 +3,7 @@
 The only place where their fields are declared.
 
 https://libvirt.org/formatdomain.html, "Filesystems" and "Memory Backing". virtiofs asks for memory
-that is shared with its daemon; a new guest with such a directory gets it.
+that is shared with its daemon; a guest that gets such a directory gets it too.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pydantic import Field
 
 from kvmplan.kinds.plug import Hot, plug
 from kvmplan.mapping.codecs import factor
-from kvmplan.mapping.markers import Companion, Presence, Through, Xml
+from kvmplan.mapping.markers import Companion, NoDefault, Presence, Through, Xml
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.strategy import Situation
 from kvmplan.mapping.types import HostPath, Size
 
 PageSize = Annotated[Size, Field(gt=0)]
 SHARED_MEMORY = Companion(
-    ("./driver/@type", "virtiofs"), "./memoryBacking", "devices/shared-memory"
+    ("./driver/@type", "virtiofs"), "./memoryBacking/access", "devices/shared-memory"
 )
 
 
@@ -32,11 +32,14 @@ class Filesystem(Mapped):
 
     tag: Annotated[str, Field(min_length=1), Xml("./target/@dir")]
     """Its tag: ``mount -t virtiofs TAG DIRECTORY`` in the guest."""
-    source: Annotated[HostPath | None, Xml("./source/@dir")] = None
+    source: Annotated[
+        HostPath | None, Xml("./source/@dir"), NoDefault("something of the host is shared")
+    ] = None
     """The directory on the host."""
-    driver: Annotated[Literal["virtiofs", "path"] | None, Xml("./driver/@type", omitted="path")] = (
-        None
-    )
+    driver: Annotated[
+        Literal["virtiofs", "path"] | None,
+        Xml("./driver/@type", omitted="path", clears=("./@accessmode", "./binary")),
+    ] = None
     """How the guest reaches it: ``path`` is 9p. Born as ``path``."""
     accessmode: Annotated[
         Literal["passthrough", "mapped", "squash"] | None, Xml("./@accessmode")

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from kvmplan.mapping.markers import Xml
+from kvmplan.mapping.markers import NoDefault, Xml
 from kvmplan.mapping.model import Mapped
 from kvmplan.mapping.types import Uuid
 
@@ -20,6 +20,9 @@ ONE_TYPE_ONLY = tuple(
 )
 """Libvirt refuses what another type has, its own interfaceid included."""
 
+MADE_UP = "libvirt makes one up for a new port"
+NEEDED = "a port of type 802.1Qbg needs it"
+
 
 class VirtualPort(Mapped):
     """The port of a switch that a NIC is plugged into."""
@@ -28,19 +31,28 @@ class VirtualPort(Mapped):
     type: Annotated[
         Literal["openvswitch", "802.1Qbg", "802.1Qbh", "midonet"] | None,
         Xml("./@type", clears=ONE_TYPE_ONLY),
+        NoDefault("a port is of some type"),
     ] = None
     """Whose port it is."""
-    interfaceid: Annotated[Uuid | None, Xml("./parameters/@interfaceid")] = None
+    interfaceid: Annotated[
+        Uuid | None, Xml("./parameters/@interfaceid"), NoDefault(MADE_UP, picked=True)
+    ] = None
     """A UUID that the switch knows the port by."""
     profileid: Annotated[str | None, Field(min_length=1), Xml("./parameters/@profileid")] = None
     """The switch's profile for it."""
-    managerid: Annotated[int | None, Field(ge=0, le=255), Xml("./parameters/@managerid")] = None
+    managerid: Annotated[
+        int | None, Field(ge=0, le=255), Xml("./parameters/@managerid"), NoDefault(NEEDED)
+    ] = None
     """802.1Qbg: the database that describes the type."""
-    typeid: Annotated[int | None, Field(ge=0, lt=2**24), Xml("./parameters/@typeid")] = None
+    typeid: Annotated[
+        int | None, Field(ge=0, lt=2**24), Xml("./parameters/@typeid"), NoDefault(NEEDED)
+    ] = None
     """802.1Qbg: the type of the port."""
     typeidversion: Annotated[
-        int | None, Field(ge=0, le=255), Xml("./parameters/@typeidversion")
+        int | None, Field(ge=0, le=255), Xml("./parameters/@typeidversion"), NoDefault(NEEDED)
     ] = None
     """802.1Qbg: the version of the type."""
-    instanceid: Annotated[Uuid | None, Xml("./parameters/@instanceid")] = None
+    instanceid: Annotated[
+        Uuid | None, Xml("./parameters/@instanceid"), NoDefault(MADE_UP, picked=True)
+    ] = None
     """802.1Qbg: a UUID of this very port."""

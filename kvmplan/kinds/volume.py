@@ -19,6 +19,7 @@ from kvmplan.kinds.source import Source
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.markers import (
     Group,
+    NoDefault,
     NotRunning,
     On,
     Ref,
@@ -128,6 +129,7 @@ class Volume(Mapped):
                 data_loss("a smaller volume loses what lies behind its new end"),
             )
         ),
+        NoDefault("a new volume has the size that is written"),
     ] = None
     """Its size as a guest sees it. Grows in place, also while a guest uses it."""
     allocation: Annotated[

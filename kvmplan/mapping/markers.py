@@ -83,7 +83,8 @@ class Companion:
     Attributes:
         when: a path below the item and the value that makes it need one.
         path: where one stands, from the element that holds the collection.
-        skeleton: the template of a new one.
+        skeleton: the template of a new one, or of the path's first step: what is there of that
+            stays, and gets what it lacks.
     """
 
     when: tuple[str, str]
@@ -101,6 +102,8 @@ class Items:
         named: keys are names of the user's own; `Context.names` pairs them with the item's `key`.
         skeleton: the template of a new item; by default the bare element.
         companion: what some items need beside them.
+        furnished: whether an object is born with some that nobody has asked for, and libvirt adds
+            others for what needs them. Those are no strangers: neither told of nor removed.
     """
 
     path: str
@@ -109,6 +112,7 @@ class Items:
     joined: bool = False
     skeleton: str | None = None
     companion: Companion | None = None
+    furnished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +232,20 @@ class Free:
 
     Documents of new objects that differ in such texts only are filled in, not made one by one.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class NoDefault:
+    """A fresh object has no value of its own here that ``!default`` could give back.
+
+    Attributes:
+        why: in one sentence, from "a new one …" or the like.
+        picked: whether libvirt picks a value anew each time it finds none. Then an enclosing group
+            without an element of its own has no default either.
+    """
+
+    why: str
+    picked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,9 @@ from kvmplan.mapping.markers import (
     Birth,
     Case,
     Free,
+    Group,
     Items,
+    NoDefault,
     NotRunning,
     On,
     Place,
@@ -34,7 +36,7 @@ from kvmplan.mapping.markers import (
     Secret,
     Xml,
 )
-from kvmplan.mapping.paths import is_path
+from kvmplan.mapping.paths import is_path, split
 from kvmplan.mapping.strategy import Strategy
 from kvmplan.mapping.types import SecretText
 
@@ -71,6 +73,7 @@ class Binding:
     secret: bool = False
     compared_running: bool = True
     free: bool = False
+    no_default: NoDefault | None = None
 
 
 class Mapped(BaseModel):
@@ -154,6 +157,7 @@ def _bind(model: type[Mapped], name: str) -> Binding:
         secret=Secret in marks,
         compared_running=NotRunning not in marks,
         free=Free in marks,
+        no_default=marks.get(NoDefault),
     )
 
 
@@ -227,6 +231,24 @@ def _leads(
         return False
     inner = bindings(binding.item).values()
     return any(_leads(field, chosen, above | {binding.item}) for field in inner)
+
+
+def without_default(binding: Binding) -> tuple[tuple[str, ...], str] | None:
+    """Why a field cannot be given back to what a fresh object has; None if it can.
+
+    Returns:
+        The path from the field to the one that is in the way, and a sentence.
+    """
+    if binding.no_default is not None:
+        return (), binding.no_default.why
+    if not isinstance(binding.place, Group) or binding.item is None or split(binding.place.path)[0]:
+        return None
+    for name, inner in bindings(binding.item).items():
+        found = without_default(inner)
+        own = inner.no_default
+        if found is not None and (own is None or own.picked):
+            return (name, *found[0]), found[1]
+    return None
 
 
 def strategy_of(

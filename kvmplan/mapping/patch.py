@@ -26,7 +26,7 @@ from kvmplan.mapping.markers import (
 )
 from kvmplan.mapping.model import Binding, Mapped, bindings, leading
 from kvmplan.mapping.overlay import merge
-from kvmplan.mapping.paths import SPLIT, drop, find, read_text, remove, split
+from kvmplan.mapping.paths import SPLIT, discard, find, read_text, remove, split
 from kvmplan.mapping.read import Context, Path, Tree, item_of, keyed
 from kvmplan.mapping.write import (
     Edit,
@@ -244,7 +244,7 @@ def _write_group(spot: Spot, place: Group, edits: list[Edit], desired: Any) -> N
     if node is None:
         if all(value is None for _, value in edits):
             return
-        node = make(spot, inner, place.skeleton)
+        node = make(spot, inner, place.skeleton, desired)
     behind = spot.behind if node is spot.element else frozenset[str]()
     _patch(model, node, list(leaves(edits)), spot.context, desired or {}, spot.at, behind)
 
@@ -262,7 +262,7 @@ def _write_items(spot: Spot, place: Items, edits: list[Edit], desired: Any) -> b
         elif value is not None:
             inside.setdefault(key, []).extend(leaves([((), value)]))
         elif key in nodes:
-            drop(nodes.pop(key))
+            discard(nodes.pop(key), spot.element)
             moved = True
     for key, own in inside.items():
         if key not in nodes:
@@ -273,14 +273,28 @@ def _write_items(spot: Spot, place: Items, edits: list[Edit], desired: Any) -> b
             new = make_item(spot.binding, place, item, spot.context, (*spot.at, key))
             add(spot, split(place.path)[0], new)
             moved = True
-            beside = lacking(place, new, spot.element, spot.context)
-            if beside is not None:
-                add_beside(spot, *beside)
+            _accompany(spot, place, new)
         elif own:
             at = (*spot.at, key)
+            had = _needs(place, nodes[key])
             patch(item_of(spot.binding), nodes[key], own, spot.context, wanted.get(key), at)
             moved = True
+            if not had:
+                _accompany(spot, place, nodes[key])
     return moved
+
+
+def _needs(place: Items, item: Element) -> bool:
+    """Whether an item cannot do without its companion."""
+    needed = place.companion
+    return needed is not None and read_text(item, needed.when[0]) == needed.when[1]
+
+
+def _accompany(spot: Spot, place: Items, item: Element) -> None:
+    """Make what an item needs beside it, where there is none."""
+    beside = lacking(place, item, spot.element, spot.context)
+    if beside is not None:
+        add_beside(spot, *beside)
 
 
 def lacking(
@@ -288,7 +302,7 @@ def lacking(
 ) -> tuple[str, Element] | None:
     """What a new item needs and nothing has yet: its path and a new element; None if nothing."""
     needed = place.companion
-    if needed is None or read_text(new, needed.when[0]) != needed.when[1]:
+    if needed is None or not _needs(place, new):
         return None
     if find(holder, split(needed.path)[0]) is not None:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -97,11 +97,16 @@ def _tags(binding: Binding) -> set[str]:
     return {tag for inner in bindings(item_of(binding)).values() for tag in _tags(inner)}
 
 
-def make(spot: Spot, inner: str, skeleton: str | None) -> Element:
-    """The element at `inner`, made from the skeleton, or bare, where it is missing."""
+def make(
+    spot: Spot, inner: str, skeleton: str | None, item: Mapping[str, Any] | None = None
+) -> Element:
+    """The element at `inner`, made from the skeleton, or bare, where it is missing.
+
+    `item`: the fields of a group, which its skeleton may look at.
+    """
     node = find(spot.element, inner)
     if node is None and skeleton is not None:
-        made = spot.context.skeleton(skeleton, {})
+        made = spot.context.skeleton(skeleton, item or {})
         above, own = _holder(inner, str(made.tag))
         if find(spot.element, own) is None:
             insert(ensure(spot.element, above, spot.behind), made)
@@ -117,8 +122,17 @@ def _holder(inner: str, tag: str) -> tuple[str, str]:
 
 
 def add_beside(spot: Spot, path: str, node: Element) -> None:
-    """Put a new node where the field that it belongs to would have it."""
+    """Put a new node where the field that it belongs to would have it.
+
+    What is there of it stays, and gets what it lacks.
+    """
     inner, tag = split(path)[0], first_step(path)
+    if node.tag == tag:
+        there, inner = spot.element.find(tag), tag
+        if there is not None:
+            for child in [it for it in node if there.find(str(it.tag)) is None]:
+                there.append(child)
+            return
     owner = next((name for name, own in bindings(spot.model).items() if tag in _tags(own)), None)
     behind = spot.behind if owner is None else later(spot.model, owner)
     add(replace(spot, behind=behind), inner, node)
@@ -133,7 +147,8 @@ def add(spot: Spot, inner: str, node: Element) -> None:
 
 def write_xml(spot: Spot, place: Xml, value: Any) -> bool:
     """Write a text or an attribute; True if nodes of other fields were cleared on the way."""
-    for path in place.clears:
+    cleared = bool(place.clears) and (place.many or spot.read() != value)
+    for path in place.clears if cleared else ():
         remove(spot.element, path)
     if place.many:
         _write_many(spot, place, value or ())
@@ -147,7 +162,7 @@ def write_xml(spot: Spot, place: Xml, value: Any) -> bool:
             node.set("unit", place.unit)
             value = -(-value // (codecs.factor(place.unit) or 1))
         _set(node, attribute, _encode(spot.binding, value))
-    return bool(place.clears)
+    return cleared
 
 
 def _write_many(spot: Spot, place: Xml, values: Iterable[Any]) -> None:

@@ -1,6 +1,6 @@
 """What a fresh object would have: skeletons filled with the birth values of a host.
 
-Gives `!default` its meaning, and the applier the document that a new object starts from.
+Gives the applier the document that a new object starts from, and `!default` its meaning.
 """
 
 from __future__ import annotations
@@ -13,15 +13,11 @@ from typing import Any
 from lxml.etree import _Element as Element
 
 from kvmplan.address import Address, Kind
-from kvmplan.diff import put
 from kvmplan.inventory import Inventory
 from kvmplan.kinds import birth
 from kvmplan.kinds.context import HostContext, VolumeFacts
-from kvmplan.kinds.models import MODELS
-from kvmplan.mapping.lens import Path, read
-from kvmplan.mapping.markers import Items
-from kvmplan.mapping.model import chain
-from kvmplan.spec.desired import Desired, Resource
+from kvmplan.mapping.lens import Path
+from kvmplan.spec.desired import Desired
 
 NAMESPACE = uuid.UUID("5f1d9a52-6f0c-5a3b-9d4e-1d6b1f3c7a90")
 """Root of the uuids that new objects get."""
@@ -81,42 +77,3 @@ class Births:
             return head.partition("'")[0].partition('"')[0]
         resource = self.desired.resources.get(pool)
         return getattr(resource.model, "type", None) or "dir" if resource else "dir"
-
-    def with_defaults(self, resource: Resource, tree: Mapping[str, Any]) -> dict[str, Any]:
-        """The tree with every ``!default`` given the value that a fresh object would have."""
-        if not resource.defaults:
-            return dict(tree)
-        model = MODELS[resource.address.kind]
-        inventory = self.inventories[resource.address.host]
-        skeleton = self.document(resource.address, tree, inventory, "")
-        fresh = read(model, skeleton, self.context(inventory))
-        filled = dict(tree)
-        for path in resource.defaults:
-            member = self._fresh_member(resource, path, filled, inventory)
-            filled = put(filled, path, self._default(resource, path, member or fresh))
-        return filled
-
-    def _fresh_member(
-        self, resource: Resource, path: Path, tree: Mapping[str, Any], inventory: Inventory
-    ) -> dict[str, Any] | None:
-        """The tree of a domain with the member that a path is in as a fresh one would be."""
-        binding = chain(MODELS[resource.address.kind], path)[0]
-        place = binding.place
-        if len(path) < 3 or binding.item is None or not isinstance(place, Items):
-            return None
-        if place.skeleton is None:
-            return None
-        field_, key = path[0], path[1]
-        item = self.skeleton(place.skeleton, tree[field_][key])
-        return {field_: {key: read(binding.item, item, self.context(inventory))}}
-
-    def _default(self, resource: Resource, path: Path, fresh: Mapping[str, Any]) -> Any:
-        links = chain(MODELS[resource.address.kind], path)
-        if links[-1].birth is not None:
-            return links[-1].birth.value
-        value: Any = fresh
-        for name in path:
-            value = value.get(name) if isinstance(value, Mapping) else None
-        if value is None and isinstance(links[-1].place, Items):
-            return {}
-        return value

@@ -157,6 +157,8 @@ class Change:
     """The address that it has until its first step, which renames it."""
     protect: bool | None = None
     """What an apply notes of `prevent_destroy` in its claim; None: that is noted already."""
+    released: tuple[Path, ...] | None = None
+    """What an apply notes of fields that have left the specs; None: that is noted already."""
 
     @property
     def found_at(self) -> Address:

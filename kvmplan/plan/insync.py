@@ -134,7 +134,7 @@ def _found(record: Record, claim: Claim) -> bytes:
     flags = (record.autostart, record.managed_save, record.saved, bases, ports)
     owned = (claim.key, claim.phase, _plain(claim.born), _plain(claim.applied), claim.protect)
     waiting = _plain(claim.waiting)
-    return marshal.dumps((state, flags, owned, waiting), 2)
+    return marshal.dumps((state, flags, owned, waiting, claim.released), 2)
 
 
 def _plain(values: Mapping[str, object] | None) -> dict[str, object] | None:

@@ -6,15 +6,15 @@ paired with MACs, `!default` and followers get their values, and both sides beco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from kvmplan.address import Address, Kind
 from kvmplan.inventory import FORGOTTEN, RESTARTING, Claim, Inventory, Record, State
 from kvmplan.kinds.context import HostContext
-from kvmplan.kinds.mark import Mark, Names, is_ours, read_mark
+from kvmplan.kinds.mark import Mark, Names, applied_fields, is_ours, read_mark
 from kvmplan.kinds.models import MODELS
 from kvmplan.mapping.complete import complete
 from kvmplan.mapping.document import parse_to_read
@@ -23,6 +23,8 @@ from kvmplan.mapping.markers import Runtime
 from kvmplan.mapping.model import Mapped, bindings, declared
 from kvmplan.plan.born import Births, uuid_of
 from kvmplan.plan.chains import overlays, strays
+from kvmplan.plan.defaults import with_defaults
+from kvmplan.plan.members import released
 from kvmplan.plan.names import pair_names
 from kvmplan.plan.origin import origin_facts
 from kvmplan.plan.seeding import is_ejected, unplugged
@@ -102,6 +104,20 @@ class Intent:
         if self.mark is not None:
             return self.mark.applied
         return self.claim.applied if self.claim is not None and self.ours else None
+
+    @cached_property
+    def gone(self) -> tuple[tuple[str, ...], ...]:
+        """The paths that were applied last, have left the specs, and stay if nothing changes."""
+        return self.left_behind(())
+
+    def left_behind(self, changed: Collection[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+        """The paths that were applied last, have left the specs, and stay where these change."""
+        if self.applied is None or self.applied == self.declared:
+            return ()
+        known = applied_fields(self.model, self.declared)
+        if known == self.applied:
+            return ()
+        return tuple(released(self.model, known, self.applied, changed))
 
 
 def _is_down(address: Address, record: Record | None, claim: Claim | None) -> bool:
@@ -189,7 +205,7 @@ def intend(
     tree = declared(resource.model)
     if resource.address.kind in (Kind.NETWORK, Kind.POOL):
         tree = {**ENFORCED, **tree}
-    tree = births.with_defaults(resource, tree)
+    tree = with_defaults(resource, tree, births)
     record = inventory.record(resource.address)
     if record is None:
         return _new(resource, model, tree, inventory, births)

@@ -14,7 +14,6 @@ from typing import Any
 from kvmplan.address import Address, Kind, parse_address
 from kvmplan.diagnostics import Diagnostics
 from kvmplan.inventory import Hold, Inventory, Record, State
-from kvmplan.kinds.mark import applied_fields
 from kvmplan.mapping.complete import complete
 from kvmplan.plan.born import Births
 from kvmplan.plan.busy import PAUSING_JOBS
@@ -24,7 +23,6 @@ from kvmplan.plan.handmade import tell_apart, without_drift
 from kvmplan.plan.insync import InSync
 from kvmplan.plan.intent import Intent, intend
 from kvmplan.plan.lineage import words as lineage_words
-from kvmplan.plan.members import released
 from kvmplan.plan.moves import can_be_renamed, is_renamed_by_hand
 from kvmplan.plan.options import PlanOptions, named
 from kvmplan.plan.owned import Owned
@@ -272,12 +270,10 @@ class Judge:
     ) -> Compared:
         """Note what there is to report; with what is to be changed of what runs alone."""
         address = intent.address
-        if intent.applied is not None and intent.applied != intent.declared:
-            known = applied_fields(intent.model, intent.declared)
-            if known != intent.applied:
-                changed = {change.path for change in compared.changes}
-                left = released(intent.model, known, intent.applied, changed)
-                self.released += [Released(address, path) for path in left]
+        changed = {change.path for change in compared.changes}
+        left = intent.left_behind(changed) if changed else intent.gone
+        known = intent.claim.released if intent.claim is not None else ()
+        self.released += [Released(address, path) for path in left if path not in known]
         fields = pending(intent, running)
         handmade = tell_apart(intent, fields, compared, inventory.facts, running)
         if self._options.drift == "keep":

@@ -85,6 +85,7 @@ class Changes:
             pending=draft.pending,
             previous=self._former(draft),
             protect=draft.protect,
+            released=draft.released,
         )
 
     def _steps(self, draft: Verdict) -> Iterable[Draft]:

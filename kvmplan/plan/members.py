@@ -39,8 +39,10 @@ def scope(
         past = past if isinstance(past, Mapping) else {}
         path = (*at, name)
         if isinstance(binding.place, Items | Pairs | Foreign):
-            kept[name], strangers = _members(here, wanted, past, remove_unlisted)
-            unlisted += [(*path, key) for key in strangers]
+            furnished = isinstance(binding.place, Items) and binding.place.furnished
+            removes = remove_unlisted and not furnished
+            kept[name], strangers = _members(here, wanted, past, removes)
+            unlisted += [] if furnished else [(*path, key) for key in strangers]
         if binding.item is None:
             continue
         if isinstance(binding.place, Items):

@@ -1,4 +1,4 @@
-"""What a host does not offer: types, architectures and machines; and new disks on nothing.
+"""What a host does not offer: types, architectures and machines.
 
 libvirt says so in the middle of an apply, and not always in words that name the field: an unknown
 machine has "No PCI buses available".
@@ -6,7 +6,7 @@ machine has "No PCI buses available".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -21,8 +21,6 @@ from kvmplan.plan.verdict import Verdict
 
 OFFERED = ("arch", "type", "machine")
 """The fields that say what emulates a domain."""
-SOURCES = ("volume", "file", "block", "network")
-EMPTY_DRIVES = ("cdrom", "floppy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class _Lack:
 def check_offers(
     acting: Iterable[Verdict], births: Births, inventory: Inventory, found: Diagnostics
 ) -> None:
-    """KVP139 for what the host does not offer, KVP105 for a new disk that needs a source.
+    """KVP139 for what the host does not offer.
 
     What a domain has already is left alone: it was defined, by whatever QEMU.
 
@@ -50,12 +48,8 @@ def check_offers(
     for draft in acting:
         intent = draft.intent
         if intent is None or draft.address.kind is not Kind.DOMAIN or intent.tree.get("xml"):
-            continue  # a fragment may give the emulator, and a disk its source
+            continue  # a fragment may give the emulator
         short = draft.address.short
-        for target in _new_disks(draft):
-            summary = f"{short}: {target} is on nothing, which only a cdrom or floppy may be"
-            place, remedy = place_of(intent.resource, ("disks", target)), _one_of(SOURCES)
-            found.error("KVP105", summary, place, f"write {remedy}", draft.address)
         lack = _lack(draft, inventory.facts)
         if lack is not None and not _has_its_own_emulator(draft, births, inventory):
             place = place_of(intent.resource, (lack.field,))
@@ -64,22 +58,6 @@ def check_offers(
 
 def _is_new(draft: Verdict) -> bool:
     return draft.action in (Action.CREATE, Action.REPLACE)
-
-
-def _new_disks(draft: Verdict) -> Iterator[str]:
-    """The disks that are made here, and have neither a source nor a drive that can be empty."""
-    assert draft.intent is not None
-    disks = draft.intent.tree.get("disks") or {}
-    if not _is_new(draft):
-        added = {it.path[1] for it in draft.compared.changes if _adds_a_disk(it.path, it.before)}
-        disks = {target: disk for target, disk in disks.items() if target in added}
-    for target, disk in sorted(disks.items()):
-        if disk.get("device") not in EMPTY_DRIVES and not any(disk.get(name) for name in SOURCES):
-            yield target
-
-
-def _adds_a_disk(path: tuple[str, ...], before: object) -> bool:
-    return len(path) == 2 and path[0] == "disks" and before is None
 
 
 def _lack(draft: Verdict, facts: HostFacts) -> _Lack | None:

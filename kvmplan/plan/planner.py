@@ -32,6 +32,7 @@ from kvmplan.plan.keeping import keep_volumes, refuse_swaps
 from kvmplan.plan.leases import follow_macs
 from kvmplan.plan.making import Changes
 from kvmplan.plan.moves import follow, report_both
+from kvmplan.plan.newborn import check_newborn
 from kvmplan.plan.offers import check_offers
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.outages import plan_outages
@@ -179,6 +180,9 @@ class Planner:
         actions = {draft.address: draft.action for draft in acting}
         self._check_references(actions)
         self._check_storage(acting)
+        if getattr(self._skeleton, "are_ours", True):
+            # Templates of the user's own may say what the specs leave out.
+            check_newborn(acting, self._found)
         conflicts = Conflicts(self._judge.intents, prospects, actions, self._found)
         for host in users:
             conflicts.check(host, self._inventories[host], users[host], sources[host])

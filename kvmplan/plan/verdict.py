@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kvmplan.address import Address
 from kvmplan.diff import put
 from kvmplan.inventory import FORGOTTEN, Record
-from kvmplan.plan.change import Action, FieldChange, Reason, Tree
+from kvmplan.plan.change import Action, FieldChange, Path, Reason, Tree
 from kvmplan.plan.fields import NOTHING, Compared
 from kvmplan.plan.intent import Intent
 
@@ -70,6 +70,19 @@ class Verdict:
         return _there(tree)
 
     @property
+    def released(self) -> tuple[Path, ...] | None:
+        """What an apply is to note of fields that have left the specs; None: nothing new.
+
+        A change of the object notes it by itself, with what was applied.
+        """
+        claim = self.intent.claim if self.intent is not None else None
+        if self.intent is None or claim is None or not self.intent.ours:
+            return None
+        if self.action is not Action.NOOP or self.reason is not Reason.NONE:
+            return None
+        return None if self.intent.gone == claim.released else self.intent.gone
+
+    @property
     def is_in_sync(self) -> bool:
         """Whether there is nothing to do and nothing to say."""
         return (
@@ -77,6 +90,7 @@ class Verdict:
             and self.reason is Reason.NONE
             and not any((self.compared.changes, self.compared.notes, self.compared.unlisted))
             and self.protect is None
+            and self.released is None
         )
 
 

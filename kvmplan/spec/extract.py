@@ -11,7 +11,7 @@ from typing import Any
 
 from kvmplan.diagnostics import Diagnostics, Place
 from kvmplan.mapping.markers import Items
-from kvmplan.mapping.model import Binding, Mapped, bindings
+from kvmplan.mapping.model import Binding, Mapped, bindings, without_default
 from kvmplan.spec import codes
 from kvmplan.spec.node import BROKEN, DEFAULT, SECRET, Mark, Node
 from kvmplan.spec.secrets import Secrets
@@ -63,7 +63,8 @@ class Extractor:
             if below.tag == BROKEN or (below.value is None and below.tag is None):
                 continue
             if below.tag == DEFAULT:
-                found.defaults.append((name,))
+                if self._has_default(below, table.get(name), subject, (*path, name)):
+                    found.defaults.append((name,))
                 continue
             self._field(found, name, below, table.get(name), subject, (*path, name), mark)
         if model.exclusive:
@@ -71,6 +72,18 @@ class Extractor:
         if remember:
             self._known[(id(node), model)] = (node, found)
         return found
+
+    def _has_default(self, node: Node, binding: Binding | None, subject: str, path: Path) -> bool:
+        """Whether a fresh object has a value there; else that is an error."""
+        lacking = None if binding is None else without_default(binding)
+        if lacking is None:
+            return True
+        below, why = lacking
+        of = f" because of {'.'.join((*path, *below))}" if below else ""
+        summary = f"{at(subject, path)} has no !default{of}: {why}"
+        remedy = "write a value; or take the line out, and it keeps what it has"
+        self.report.error(codes.VALUE, summary, node.place, remedy)
+        return False
 
     def _field(
         self,
@@ -108,7 +121,8 @@ class Extractor:
         value = node.value
         if node.tag == DEFAULT:
             summary = f"{at(subject, path)}: !default is for whole fields"
-            self.report.error(codes.VALUE, summary, node.place)
+            remedy = "take the line out"
+            self.report.error(codes.VALUE, summary, node.place, remedy)
             return None
         if node.tag == SECRET:
             if secret:
@@ -117,12 +131,13 @@ class Extractor:
             self.report.error(codes.SECRET, summary, node.place, "write the value itself")
             return None
         if isinstance(value, dict):
-            return {
+            found = {
                 key: self._plain(entry.node, secret, subject, (*path, key))
                 for key, entry in value.items()
                 if entry.node.tag != BROKEN
                 and (entry.node.value is not None or entry.node.tag is not None)
             }
+            return {key: it for key, it in found.items() if value[key].node.tag != DEFAULT}
         if isinstance(value, list):
             # Models are frozen and strict: their lists are tuples.
             items = [item for item in value if item.tag != BROKEN]

@@ -8,11 +8,13 @@ from kvmplan.spec.node import Entry, Node
 def merge(base: Node, over: Node) -> Node:
     """Deep merge of two normalised nodes: mappings key by key, everything else replaces.
 
+    So do collections that are written as lists.
+
     ``key: null`` in `over` takes the key out.
     """
     if not isinstance(base.value, dict) or not isinstance(over.value, dict):
         return over
-    if over.tag is not None or base.tag is not None:
+    if over.tag is not None or base.tag is not None or over.listed:
         return over
     merged = dict(base.value)
     for name, entry in over.value.items():

@@ -43,12 +43,14 @@ class Node(NamedTuple):
     Attributes:
         tag: ``default``, ``secret`` or ``raw`` if the value was tagged so; or ``broken``.
         dynamic: whether an expression is (or was) somewhere below: such a node is not shared.
+        listed: whether a collection was written as a list, which replaces that of a profile.
     """
 
     value: Value
     mark: Mark
     tag: str | None = None
     dynamic: bool = False
+    listed: bool = False
 
     @property
     def place(self) -> Place:

@@ -17,9 +17,12 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from kvmplan.diagnostics import Diagnostics, Place
 from kvmplan.mapping.markers import Items
 from kvmplan.mapping.model import Binding, Mapped, bindings, joined_key
+from kvmplan.mapping.types import is_mac
 from kvmplan.spec import codes
 from kvmplan.spec.node import BROKEN, EXPRESSION_START, Entry, Mark, Node, entries, lift, plain
 from kvmplan.spec.validate import at, unknown_field, words
+
+MAC = "mac"
 
 
 @dataclass(slots=True)
@@ -122,7 +125,7 @@ class Normaliser:
             for index, below in enumerate(value if isinstance(value, list) else [node]):
                 entry = Entry(below.mark, below)
                 self._add(made, None, entry, place, item, subject, (*path, str(index)))
-        full = Node(made, node.mark, node.tag, node.dynamic)
+        full = Node(made, node.mark, node.tag, node.dynamic, isinstance(value, list))
         if remember:
             self._known[(id(node), item)] = (node, full)
         return full
@@ -156,7 +159,7 @@ class Normaliser:
         is_broken = any(below.node.tag == BROKEN for below in entries(full).values())
         if name is not None and place.named:
             key = name
-        elif name is not None and key is None:
+        elif name is not None and (key is None or _says_more(place, item, full, name)):
             key = _canonical(item, place.key[0])(name)
             injected = Entry(entry.mark, Node(name, entry.mark, None, full.dynamic))
             full = full._replace(value={place.key[0]: injected, **full.value})
@@ -206,6 +209,12 @@ def _natural_key(place: Items, item: type[Mapped], node: Node) -> str | None:
     if place.joined:
         return joined_key(given) if given[0] is not None else None
     return next((value for value in given if value is not None), None)
+
+
+def _says_more(place: Items, item: type[Mapped], node: Node, name: str) -> bool:
+    """Whether a mapping's key is a MAC that its item does not give beside another key field."""
+    first = place.key[0]
+    return first == MAC and first not in entries(node) and is_mac(_canonical(item, first)(name))
 
 
 @cache

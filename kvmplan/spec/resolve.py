@@ -179,12 +179,12 @@ class Resolver:
         after = depends_on(address, child(node, "depends_on"), self._known_hosts, self._report)
         if value is None or is_partial or not is_named:
             return
-        for clash in contradictions(value, address.name):
+        defaults = frozenset(extracted.defaults)
+        for clash in contradictions(value, address.name, defaults):
             summary = f"{at(subject, clash.path)}: {clash.summary}"
             place = nearest(places, clash.path)
             self._report.error(codes.CONTRADICTION, summary, place, clash.remedy, address)
         found = references(address, model, extracted.raw, entry, places, self._report)
-        defaults = frozenset(extracted.defaults)
         place = entry.place
         made = Resource(
             address, value, defaults, place, places, lifecycle, after, found, stands_for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -318,42 +319,52 @@ def kernel_image() -> bytes:
     return bytes(image)
 
 
+@contextlib.contextmanager
+def surroundings(bench: Bench, host: PrivateHost) -> Iterator[None]:
+    """What the domains of the table refer to: files, bridges, networks, volumes, filters."""
+    directory, tag = bench.stack.directory, bench.stack.tag
+    for name in ("kernel-a", "kernel-b", "initrd-a", "initrd-b"):
+        (directory / name).write_bytes(kernel_image())
+    portgroups = [{"name": "gold"}, {"name": "iron"}]
+    bench.others |= {
+        "networks": {
+            f"{tag}-{name}": network(subnet(), portgroups=portgroups) for name in ("one", "two")
+        },
+        "pools": {tag: {"path": str(directory / "pool")}},
+        "volumes": {
+            f"{tag}/{subject.name}-{name}": {"capacity": "1MiB", "format": format_}
+            for subject in bench.subjects
+            if "$own-a.qcow2" in str(subject.group.edits)
+            for name, format_ in (("a.qcow2", "qcow2"), ("b.img", "raw"))
+        },
+    }
+    for name in ("one", "two"):
+        bench.conn.nwfilterDefineXML(f"<filter name='{tag}-{name}'/>")
+    made = directory / "empty.qcow2"
+    host.run(["qemu-img", "create", "-q", "-f", "qcow2", str(made), "1M"])
+    for subject in bench.subjects:
+        for name in ("vda", "vdb", "vdc", "vdd", "sda", *"abcdefg"):
+            (directory / f"{subject.name}-{name}.img").write_bytes(bytes(2**20))
+        (directory / f"{subject.name}-vde.qcow2").write_bytes(made.read_bytes())
+    for bridge in ("kfbr1", "kfbr2"):
+        host.run(["ip", "link", "add", bridge, "type", "bridge"])
+        host.run(["ip", "link", "set", bridge, "up"])
+    try:
+        yield
+    finally:
+        for bridge in ("kfbr1", "kfbr2"):
+            host.run(["ip", "link", "del", bridge])
+
+
 @pytest.fixture(scope="module")
 def bench(private_host: PrivateHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     directory = tmp_path_factory.mktemp("fields")
-    for name in ("kernel-a", "kernel-b", "initrd-a", "initrd-b"):
-        (directory / name).write_bytes(kernel_image())
-    for bridge in ("kfbr1", "kfbr2"):
-        private_host.run(["ip", "link", "add", bridge, "type", "bridge"])
-        private_host.run(["ip", "link", "set", bridge, "up"])
     with field_stack(directory, private_host) as made, connection(private_host) as conn:
         bench = Bench(made, conn, Kind.DOMAIN, GROUPS)
-        portgroups = [{"name": "gold"}, {"name": "iron"}]
-        bench.others |= {
-            "networks": {
-                f"{made.tag}-{name}": network(subnet(), portgroups=portgroups)
-                for name in ("one", "two")
-            },
-            "pools": {made.tag: {"path": str(directory / "pool")}},
-            "volumes": {
-                f"{made.tag}/{subject.name}-{name}": {"capacity": "1MiB", "format": format_}
-                for subject in bench.subjects
-                if subject.group.name == "sources"
-                for name, format_ in (("a.qcow2", "qcow2"), ("b.img", "raw"))
-            },
-        }
-        for name in ("one", "two"):
-            conn.nwfilterDefineXML(f"<filter name='{made.tag}-{name}'/>")
-        for subject in bench.subjects:
-            for name in ("vda", "vdb", "vdc", "vdd", "sda", *"abcdefg"):
-                (directory / f"{subject.name}-{name}.img").write_bytes(bytes(2**20))
-            path = str(directory / f"{subject.name}-vde.qcow2")
-            private_host.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "1M"])
-        bench.turn("before")
-        made.apply()
-        yield bench
-    for bridge in ("kfbr1", "kfbr2"):
-        private_host.run(["ip", "link", "del", bridge])
+        with surroundings(bench, private_host):
+            bench.turn("before")
+            made.apply()
+            yield bench
 
 
 def test_every_field_has_a_line(summaries: Path) -> None:

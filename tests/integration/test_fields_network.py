@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -227,22 +228,35 @@ GROUPS = (
         active=False,
     ),
 )
+BRIDGES = ("kfhb1", "kfhb2", "kfe1", "kfe2")
 CANNOT_HERE = {"active": "tried in test_main_drift: what was stopped is started again"}
+
+
+@contextlib.contextmanager
+def surroundings(host: PrivateHost) -> Iterator[None]:
+    """The host's interfaces that the networks of the table are on."""
+    for bridge in BRIDGES:
+        host.run(["ip", "link", "add", bridge, "type", "bridge"])
+        host.run(["ip", "link", "set", bridge, "up"])
+    try:
+        yield
+    finally:
+        for bridge in BRIDGES:
+            host.run(["ip", "link", "del", bridge])
 
 
 @pytest.fixture(scope="module")
 def bench(private_host: PrivateHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     directory = tmp_path_factory.mktemp("fields")
-    for bridge in ("kfhb1", "kfhb2", "kfe1", "kfe2"):
-        private_host.run(["ip", "link", "add", bridge, "type", "bridge"])
-        private_host.run(["ip", "link", "set", bridge, "up"])
-    with field_stack(directory, private_host) as made, connection(private_host) as conn:
+    with (
+        surroundings(private_host),
+        field_stack(directory, private_host) as made,
+        connection(private_host) as conn,
+    ):
         bench = Bench(made, conn, Kind.NETWORK, GROUPS)
         bench.turn("before")
         made.apply()
         yield bench
-    for bridge in ("kfhb1", "kfhb2", "kfe1", "kfe2"):
-        private_host.run(["ip", "link", "del", bridge])
 
 
 def test_every_field_has_a_line(summaries: Path) -> None:

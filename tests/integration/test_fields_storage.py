@@ -10,7 +10,7 @@ import pytest
 
 from kvmplan.address import Kind
 from tests.integration.fields import NOTED, SILENT, Bench, Edit, Group, account, field_stack
-from tests.integration.support import connection
+from tests.integration.support import Stack, Tree, connection
 from tests.privatehost import PrivateHost
 
 UUID = "2b1d8f52-6a43-4c58-9a3a-0d6d3b0d3a01"
@@ -128,6 +128,18 @@ CANNOT_VOLUME = {
 }
 
 
+def surroundings(made: Stack) -> Tree:
+    """What the volumes of the table refer to."""
+    return {
+        "pools": {made.tag: {"path": str(made.directory / "pool")}},
+        "volumes": {
+            f"{made.tag}/a.qcow2": {"capacity": "1MiB"},
+            f"{made.tag}/b.qcow2": {"capacity": "1MiB"},
+            f"{made.tag}/c.img": {"capacity": "1MiB", "format": "raw"},
+        },
+    }
+
+
 @pytest.fixture(scope="module", params=[Kind.POOL, Kind.VOLUME], ids=str)
 def bench(
     private_host: PrivateHost,
@@ -140,12 +152,7 @@ def bench(
             bench = Bench(made, conn, Kind.POOL, POOLS)
         else:
             bench = Bench(made, conn, Kind.VOLUME, VOLUMES, key="$tag/$name")
-            bench.others["pools"] = {made.tag: {"path": str(directory / "pool")}}
-            bench.others["volumes"] = {
-                f"{made.tag}/a.qcow2": {"capacity": "1MiB"},
-                f"{made.tag}/b.qcow2": {"capacity": "1MiB"},
-                f"{made.tag}/c.img": {"capacity": "1MiB", "format": "raw"},
-            }
+            bench.others |= surroundings(made)
         bench.turn("before")
         made.apply()
         yield bench

@@ -332,6 +332,33 @@ def test_protection_is_noted_and_taken_back_where_nothing_else_is_to_do() -> Non
     assert len(host.calls) == calls
 
 
+def test_what_has_left_the_specs_is_told_until_an_apply_has_noted_it() -> None:
+    host = FakeHost()
+    fields: Resources = {
+        "pool.vms": {"permissions": {"mode": "0711"}},
+        "domain.web": {"title": "web"},
+    }
+    given = {address: {**spec, **fields.get(address, {})} for address, spec in LAB.items()}
+
+    def told(wanted: Resources) -> list[str]:
+        plan = planned(desired(wanted), host).plan
+        assert plan.acting == ()
+        return [f"{it.address.short} {'.'.join(it.path)}" for it in plan.released]
+
+    run(given, host)
+    assert told(given) == []
+    calls, writes = len(host.calls), len(host.claim_writes)
+    for _ in range(2):
+        assert sorted(told(LAB)) == ["domain.web title", "pool.vms permissions"]
+    for _ in range(2):
+        run(LAB, host)
+        assert told(LAB) == []
+    assert len(host.calls) == calls, "no object is touched for that"
+    assert len(host.claim_writes) == writes + 1, "and it is noted once"
+    run(given, host)
+    assert "domain.web title" in told(LAB), "what was there again in between is told again"
+
+
 def test_protection_is_not_taken_from_what_the_plan_leaves_alone() -> None:
     host = FakeHost()
     keep = Lifecycle(prevent_destroy=True)

@@ -22,6 +22,7 @@ FULL = Claim(
     born={"format": "qcow2", "backing": None},
     applied={"capacity": 1024},
     protect=True,
+    released=(("permissions", "mode"), ("backing",)),
 )
 PLAIN = Claim(address="domain.a <b> & \"c\" 'd'", key="5f")
 

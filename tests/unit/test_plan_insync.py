@@ -42,6 +42,7 @@ OTHER_CLAIMS: dict[str, Any] = {
     "applied": {"capacity": 1},
     "protect": True,
     "waiting": {"video": "2026-01-01"},
+    "released": (("title",),),
     "hold": Hold("somebody"),
 }
 OTHER_FACTS: dict[str, Any] = {
