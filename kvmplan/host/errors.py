@@ -38,6 +38,9 @@ _COLD_MESSAGES = (
     "No free ",
     "cannot be hot",
     "Could not set password",
+    # The guest has locked the tray: it reads from the medium.
+    "waiting to open tray",
+    "is locked and force was not specified",
 )
 _LOCKED = '"write" lock'
 """QEMU's words for an image that others have open: ``Failed to get shared "write" lock``."""

@@ -219,6 +219,20 @@ def test_a_medium_is_changed(guest: Guest) -> None:
         assert str(source.get("file")).endswith("two.iso")
 
 
+def test_a_medium_that_the_guest_holds_waits(guest: Guest) -> None:
+    drive = guest.spec["disks"]["sda"]
+    hold = "(sleep 600 </dev/sr0 >/dev/null 2>&1 & echo $! >/held); sleep 1"
+    inside(guest, "sh", "-c", f"echo 1 >/proc/sys/dev/cdrom/lock; {hold}")
+    drive["file"] = drive["file"].replace("two.iso", "one.iso")
+    told = guest.stack.apply().out
+    assert "waiting for restart: disks.sda.file" in told
+    assert "Pending restart" in guest.stack.in_sync().out
+    inside(guest, "sh", "-c", "kill $(cat /held); echo 0 >/proc/sys/dev/cdrom/lock")
+    drive["file"] = drive["file"].replace("one.iso", "two.iso")
+    guest.edit()
+    assert "Pending restart" not in guest.stack.in_sync().out
+
+
 def test_a_static_lease_is_added_to_a_running_network(guest: Guest) -> None:
     name = f"{guest.name}-a"
     live = guest.conn.networkLookupByName(name)

@@ -47,6 +47,13 @@ def error(code: int, message: str = "no", domain: int = libvirt.VIR_FROM_QEMU) -
         ),
         (libvirt.VIR_ERR_INTERNAL_ERROR, "No more available PCI slots", 10, True, NotLive),
         (libvirt.VIR_ERR_INTERNAL_ERROR, "No more available PCI slots", 10, False, HostError),
+        (
+            libvirt.VIR_ERR_OPERATION_FAILED,
+            "operation failed: timed out waiting to open tray of 'sda'",
+            10,
+            True,
+            NotLive,
+        ),
         (libvirt.VIR_ERR_INTERNAL_ERROR, 'Failed to get "write" lock', 10, True, Held),
         (libvirt.VIR_ERR_INTERNAL_ERROR, 'Failed to get shared "write" lock', 10, True, Held),
         (libvirt.VIR_ERR_INTERNAL_ERROR, 'Failed to get "write" lock', 18, False, HostError),
