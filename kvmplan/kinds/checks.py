@@ -50,6 +50,7 @@ def contradictions(model: Mapped, name: str) -> Iterator[Contradiction]:
         yield from _forward(model)
         yield from _subnets(model)
         yield from _dhcp(model)
+        yield from _dns(model)
     elif isinstance(model, Pool):
         yield from pool_contradictions(model)
     elif isinstance(model, Volume):
@@ -239,6 +240,17 @@ def _forward(network: Network) -> Iterator[Contradiction]:
             if getattr(network, name):
                 summary = f"{where} gives the host no addresses on the network"
                 yield Contradiction((name,), summary, outwards)
+
+
+def _dns(network: Network) -> Iterator[Contradiction]:
+    """A server that is off and has something to say is refused by libvirt (27)."""
+    dns = network.dns
+    if dns is None or dns.enable is not False:
+        return
+    for name in ("forwarders", "hosts", "srv", "txt"):
+        if getattr(dns, name):
+            summary = "a DNS server that is off has none of these"
+            yield Contradiction(("dns", name), summary, "write [], or take out `enable: false`")
 
 
 def _subnets(network: Network) -> Iterator[Contradiction]:
