@@ -61,6 +61,7 @@ def contradictions(
         yield from _forward(model)
         yield from _subnets(model)
         yield from _dhcp(model)
+        yield from _dns(model)
         yield from refused.of_network(model)
         yield from givenback.of_network(model, defaults)
     elif isinstance(model, Pool):
@@ -277,6 +278,17 @@ def _forward(network: Network) -> Iterator[Contradiction]:
             if getattr(network, name):
                 summary = f"{where} gives the host no addresses on the network"
                 yield Contradiction((name,), summary, outwards)
+
+
+def _dns(network: Network) -> Iterator[Contradiction]:
+    """A server that is off and has something to say is refused by libvirt (27)."""
+    dns = network.dns
+    if dns is None or dns.enable is not False:
+        return
+    for name in ("forwarders", "hosts", "srv", "txt"):
+        if getattr(dns, name):
+            summary = "a DNS server that is off has none of these"
+            yield Contradiction(("dns", name), summary, "write [], or take out `enable: false`")
 
 
 def _subnets(network: Network) -> Iterator[Contradiction]:

@@ -73,6 +73,13 @@ def enclosing(model: type[Mapped], path: Path) -> Iterator[Path]:
             yield path[:length]
 
 
+def is_member(model: type[Mapped], path: Path) -> bool:
+    """Whether a path ends at a member of a collection, and leads to nothing of it."""
+    links = chain(model, path)
+    length = sum(2 if isinstance(binding.place, Items) else 1 for binding in links)
+    return isinstance(links[-1].place, Items) and length == len(path)
+
+
 def _members(
     live: Tree, wanted: Tree, applied: Any, remove_unlisted: bool
 ) -> tuple[dict[str, Any], list[str]]:

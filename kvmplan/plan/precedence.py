@@ -2,7 +2,7 @@
 
 libvirt checks every document that it is given as a whole. While changes are carried out one after
 another, each document in between must pass, too: no limit below what it limits, nothing named that
-is not there, nothing twice that may be there once.
+is not there, nothing twice that may be there once, nothing in a section that is switched off.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.model import Mapped, chain
 from kvmplan.plan.change import FieldChange
+from kvmplan.plan.members import is_member
 
 
 def makes_way(model: type[Mapped], change: FieldChange, waiting: Iterable[FieldChange]) -> bool:
@@ -22,7 +23,7 @@ def makes_way(model: type[Mapped], change: FieldChange, waiting: Iterable[FieldC
     """
     if _adds_iothreads(change):
         return True
-    return any(_is_gone_before(change) or _limits(model, later, change) for later in waiting)
+    return any(_is_gone_before(model, change) or _limits(model, later, change) for later in waiting)
 
 
 def _adds_iothreads(change: FieldChange) -> bool:
@@ -30,9 +31,13 @@ def _adds_iothreads(change: FieldChange) -> bool:
     return change.verb is Verb.SET_IOTHREADS and change.after > (change.before or 0)
 
 
-def _is_gone_before(change: FieldChange) -> bool:
-    """What is unplugged gives up what another can have then: its turn at boot, its slot."""
-    return change.verb is Verb.DETACH
+def _is_gone_before(model: type[Mapped], change: FieldChange) -> bool:
+    """What goes gives up what another can have then: its turn at boot, its slot, an address.
+
+    A network that is to serve no DNS must have no names by then (27).
+    """
+    leaves = change.verb is Verb.UPDATE_NETWORK and change.after is None
+    return change.verb is Verb.DETACH or (leaves and is_member(model, change.path))
 
 
 def _limits(model: type[Mapped], limit: FieldChange, change: FieldChange) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from kvmplan.address import Kind
 from tests.integration.fields import SILENT, Bench, Edit, Group, Life, account, field_stack
-from tests.integration.support import connection
+from tests.integration.support import connection, network, stack, subnet
 from tests.privatehost import PrivateHost
 
 IP, IP6 = "ips $net.1/24", "ips $net6:1/64"
@@ -265,3 +265,19 @@ def test_every_field_has_a_line(summaries: Path) -> None:
 
 class TestEveryField(Life):
     """Of networks."""
+
+
+def test_dns_goes_off_with_all_that_it_served(private_host: PrivateHost, tmp_path: Path) -> None:
+    with stack(tmp_path, private_host) as made:
+        lan = subnet()
+        served: dict[str, list[Any]] = {
+            "forwarders": ["9.9.9.9"],
+            "hosts": [{"ip": f"{lan}.10", "names": ["web"]}],
+            "txt": [{"name": "a", "value": "b"}],
+            "srv": [{"service": "ldap", "protocol": "tcp", "target": "web", "port": 389}],
+        }
+        lans = made.specs["networks"] = {made.tag: network(lan, dns=served)}
+        made.apply()
+        for dns in ({"enable": False, **{name: [] for name in served}}, {"enable": True, **served}):
+            lans[made.tag]["dns"] = dns
+            made.settle()
