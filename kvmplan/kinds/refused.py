@@ -183,10 +183,6 @@ def _served(path: Path, ip: NetworkIp) -> Iterator[Contradiction]:
 def _dns(dns: Dns | None) -> Iterator[Contradiction]:
     if dns is None:
         return
-    for name in ("forwarders", "txt", "srv", "hosts"):
-        if dns.enable is False and getattr(dns, name):
-            summary = "a server that is off answers nothing"
-            yield Contradiction(("dns", name), summary, f"{OUT}, or write enable: true")
     for key, record in (dns.srv or {}).items():
         if record.protocol is None:
             summary = "a record is of some protocol"
