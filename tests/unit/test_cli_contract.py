@@ -229,6 +229,28 @@ def test_a_command_does_not_speak_to_the_stream_of_the_one_before(
     assert "error[KVP160]" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"version", "cache", "doctor"}))
+def test_a_working_directory_that_is_gone_is_said_to_be(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whoever removes and clones a repository anew stands in the old one."""
+    monkeypatch.setenv("KVMPLAN_TRACEBACK", "1")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    more = {"show": ["domain.x"], "force-unlock": ["x"], "apply": ["--auto-approve"]}
+    more |= {"destroy": ["--auto-approve", "--json"]}
+    named = ("adopt", "forget", "hold", "release", "ssh", "console", "start", "stop", "restart")
+    assert run([command, *(["domain.x"] if command in named else more.get(command, []))]) == 1
+    out, err = capsys.readouterr()
+    assert "the working directory is not there any more" in err + out
+    assert not out or json.loads(out.splitlines()[-1])["type"] == "change_summary"
+
+
 @pytest.mark.parametrize("command", ["plan", "validate"])
 def test_no_specs(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command]) == 1
