@@ -33,7 +33,10 @@ def pytest_configure() -> None:
         usual = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         os.environ.setdefault(CACHE, str(Path(usual, "kvmplan-lab")))
         os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
-        os.environ["XDG_STATE_HOME"] = str(folder / "state")
+    # Every worker has its own state: the test driver is the same host to all of them, and the same
+    # test with other arguments would find its stack locked by this machine.
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    os.environ["XDG_STATE_HOME"] = str(Path(os.environ[_SUMMARIES], "state", worker))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -27,7 +27,9 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run a command; its exit code. Usage errors are 1: nothing but changes ever exits 2."""
     from kvmplan.cli.group import kvmplan
+    from kvmplan.cli.output import begin
 
+    begin()
     collecting = gc.isenabled()
     # A command makes a great many objects that live to its end, and next to no cycles: collections
     # would take a fifth of a plan of 2,000 objects, and find nothing. They would lose errors, too:

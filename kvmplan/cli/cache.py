@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kvmplan.cli.pointless import refuse
+
 if TYPE_CHECKING:
     from kvmplan.images.store import Store
 
@@ -47,6 +49,8 @@ def prune(unused_for: str, everything: bool) -> None:
     from kvmplan.images.errors import NO_ROOM
     from kvmplan.mapping.units import parse_duration
 
+    if everything:
+        refuse("beside --all", "unused_for")
     try:
         seconds = 0 if everything else parse_duration(unused_for)
     except ValueError as error:

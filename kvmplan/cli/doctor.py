@@ -11,6 +11,7 @@ import click
 
 from kvmplan.cli import flags
 from kvmplan.cli.output import choose
+from kvmplan.cli.pointless import refuse
 from kvmplan.diagnostics import ExitCode
 
 
@@ -40,6 +41,7 @@ def doctor(path: str | None, repair: bool, **given: Any) -> int:
         return look_at_claims(path, given)
     if path is not None:
         raise click.UsageError("PATH goes with --repair")
+    refuse("without --repair", "variables", "var_files", "read_only", "on_unreachable")
     from kvmplan.host import examine
     from kvmplan.views.doctor_text import doctor_text
     from kvmplan.views.style import emit

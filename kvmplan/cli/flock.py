@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -33,13 +33,19 @@ class HeldHere(Exception):
 
 
 @contextmanager
-def held_here(file: Path, about: Mapping[str, str], timeout: float) -> Iterator[None]:
+def held_here(
+    file: Path,
+    about: Mapping[str, str],
+    timeout: float,
+    waiting: Callable[[HeldHere], None] = lambda _: None,
+) -> Iterator[None]:
     """Hold the lock that a file stands for; without it, where that file cannot be locked.
 
     Args:
         file: made if it is not there, for its owner alone; it stays.
         about: `who`, `operation`, `specs` and `since`, for those who meet the lock.
         timeout: seconds to wait for another holder; 0: do not.
+        waiting: told who is waited for, at each look.
 
     Raises:
         HeldHere: another process has it, and still had it at the end of the timeout.
@@ -49,7 +55,7 @@ def held_here(file: Path, about: Mapping[str, str], timeout: float) -> Iterator[
         yield
         return
     try:
-        if _take(descriptor, time.monotonic() + timeout):
+        if _take(descriptor, time.monotonic() + timeout, waiting):
             _say(descriptor, {**about, "pid": str(os.getpid())})
         yield
     finally:
@@ -65,7 +71,7 @@ def _open(file: Path) -> int | None:
     return None
 
 
-def _take(descriptor: int, deadline: float) -> bool:
+def _take(descriptor: int, deadline: float, waiting: Callable[[HeldHere], None]) -> bool:
     """Take the lock; False where it cannot be taken by anybody."""
     unseen = time.monotonic() + UNSEEN_SECONDS
     while True:
@@ -79,6 +85,8 @@ def _take(descriptor: int, deadline: float) -> bool:
         holder = _holder(descriptor)
         if now >= deadline and (holder is not None or now >= unseen):
             raise HeldHere(holder)
+        if holder is not None:
+            waiting(HeldHere(holder))
         time.sleep(LOOK_SECONDS if holder is None else min(LOOK_SECONDS, deadline - now))
 
 

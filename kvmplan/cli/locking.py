@@ -6,7 +6,7 @@ Runs on one machine meet at a lock of that machine first; the lock on the host i
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,16 +40,18 @@ def locked(session: Session, timeout: float, operation: str) -> Iterator[dict[st
     deadline = time.monotonic() + timeout
     with ExitStack() as stack:
         for name in sorted(session.hosts):
-            host = session.hosts[name]
+            host, waiting = session.hosts[name], _Waiting(name, deadline)
             try:
                 with _translated_but((LockHeld, HeldHere), session, name):
                     file = _file(session, host.facts.uuid)
                     if file is not None:
-                        _hold_here(stack, host, file, _about(session, operation), deadline)
+                        about = _about(session, operation)
+                        _hold_here(stack, host, file, about, deadline, waiting)
                     if not host.facts.has_secrets:
                         continue  # it can keep no lock: KVP224 says so
                     uid = session.desired.stack.uid
-                    held[name] = stack.enter_context(host.lock(uid, operation, _left(deadline)))
+                    lock = host.lock(uid, operation, _left(deadline), waiting)
+                    held[name] = stack.enter_context(lock)
             except HeldHere as error:
                 end = (
                     f"end process {error.pid} if it hangs"
@@ -62,6 +64,25 @@ def locked(session: Session, timeout: float, operation: str) -> Iterator[dict[st
                 gone = f", or, if its holder is gone for good, {unlock}"
                 raise _locked_out(name, error, gone) from error
         yield held
+
+
+class _Waiting:
+    """Says who is waited for, and how long at most: once for each holder."""
+
+    def __init__(self, host: str, deadline: float) -> None:
+        self._host, self._deadline = host, deadline
+        self._told = ""
+
+    def __call__(self, error: Exception) -> None:
+        from kvmplan.cli.report import show_all
+        from kvmplan.diagnostics import Diagnostic, Severity
+
+        if str(error) == self._told:
+            return
+        self._told = str(error)
+        left = max(1, round(_left(self._deadline)))
+        summary = f"host '{self._host}' is {error}; waiting for it, {left} s at most"
+        show_all([Diagnostic("KVP401", Severity.WARNING, summary)])
 
 
 def refuse_read_only(session: Session) -> None:
@@ -82,7 +103,12 @@ def refuse_read_only(session: Session) -> None:
 
 
 def _hold_here(
-    stack: ExitStack, host: LibvirtHost, file: Path, about: Mapping[str, str], deadline: float
+    stack: ExitStack,
+    host: LibvirtHost,
+    file: Path,
+    about: Mapping[str, str],
+    deadline: float,
+    waiting: Callable[[Exception], None],
 ) -> None:
     """Hold the lock of this machine, unless its holder is frozen or was shut out of the host.
 
@@ -93,7 +119,8 @@ def _hold_here(
     from kvmplan.host.lock import LEASE_SECONDS
 
     try:
-        stack.enter_context(held_here(file, about, min(_left(deadline), LEASE_SECONDS)))
+        patience = min(_left(deadline), LEASE_SECONDS)
+        stack.enter_context(held_here(file, about, patience, waiting))
     except HeldHere:
         uid = file.name.partition("@")[0]
         held = any(lock.stack_uid == uid for lock in host.locks())

@@ -40,6 +40,12 @@ def current() -> Output:
     return _current
 
 
+def begin() -> None:
+    """Forget the output of the command before: not every command chooses one, nor every error."""
+    global _current
+    _current = Output()
+
+
 def choose(*, color: str, no_color: bool, json: bool, operation: str) -> Output:
     """Set up the output of a command."""
     global _current

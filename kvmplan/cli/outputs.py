@@ -11,6 +11,7 @@ import click
 
 from kvmplan.cli import flags
 from kvmplan.cli.output import choose
+from kvmplan.cli.pointless import refuse
 from kvmplan.diagnostics import Diagnostics, ExitCode, fail
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ def output(
     choose(color=given["color"], no_color=given["no_color"], json=False, operation="output")
     if (raw and name is None) or (form and (name or raw or as_json)):
         raise click.UsageError("--raw goes with NAME; --format with neither of them nor --json")
+    if raw:
+        refuse("beside --raw", "as_json")
+    if form != "prometheus-sd":
+        refuse("without --format prometheus-sd", "port")
     session = session_of(path, given, secrets=False)
     try:
         inventories = read_hosts(session)

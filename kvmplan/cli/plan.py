@@ -10,6 +10,7 @@ import click
 
 from kvmplan.cli import flags
 from kvmplan.cli.output import choose, current
+from kvmplan.cli.pointless import check_plan, check_prune
 from kvmplan.diagnostics import ExitCode, Severity
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def plan(
 
     if given["out"] == "":
         raise click.UsageError("--out: the file has no name")
+    check_plan(destroy=destroy, events=as_json, form=form)
     choose(color=given["color"], no_color=given["no_color"], json=as_json, operation="plan")
     if given["out"] is not None:
         from kvmplan.cli.planfile import check_place
@@ -49,20 +51,22 @@ def plan(
         check_place(Path(given["out"]))
     options = options_of(given, destroy=destroy)
     brief = form == "text" and not (as_json or given["xml"]) and given["out"] is None
-    glanced = glance(path, options, given) if brief else None
+    limited = given["max_delete"] is not None or given["allow_empty"]
+    glanced = glance(path, options, given) if brief and not limited else None
     if glanced is not None and glanced.plan is not None:
         return _unchanged(path, glanced, summary=given["summary"])
     session = session_of(path, given, glanced)
     try:
+        check_prune(session.desired)
         planned = make_plan(session, options, brief=brief)
         made = planned.plan
-        if given["xml"] and form == "text" and not as_json:
+        if given["xml"]:
             from kvmplan.cli.xml import show_documents
 
             show_documents(session, planned)
     finally:
         close(session)
-    if form == "json" and not as_json:
+    if form == "json":
         show_json(session, planned)
     else:
         show_plan(session.path, made, summary=given["summary"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -35,6 +36,9 @@ def _said(error: BaseException) -> int:
         case click.Abort() | KeyboardInterrupt():
             click.echo("interrupted", err=True)
             return ExitCode.INTERRUPTED
+        case FileNotFoundError() if _is_nowhere():
+            show_all([_NOWHERE])
+            return ExitCode.ERROR
         case Exception() if not os.environ.get("KVMPLAN_TRACEBACK"):
             show_all([internal(error)])
             return ExitCode.ERROR
@@ -42,10 +46,25 @@ def _said(error: BaseException) -> int:
             raise error
 
 
+_NOWHERE = Diagnostic(
+    "KVP100",
+    Severity.ERROR,
+    "the working directory is not there any more: it was removed",
+    remedy='if it was made anew: cd "$PWD"; else go to another one',
+)
+
+
+def _is_nowhere() -> bool:
+    """Whether the working directory was removed: nothing relative can be found then."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
 def show_all(diagnostics: Any) -> None:
     """Print diagnostics: to stderr, or as events; to stderr, too, if nobody gets the events."""
-    from pathlib import Path
-
     from kvmplan.cli.output import current
     from kvmplan.cli.streams import lost
 
@@ -57,7 +76,7 @@ def show_all(diagnostics: Any) -> None:
             return
     from kvmplan.views.diagnostics import print_diagnostics
 
-    print_diagnostics(diagnostics, sys.stderr, output.style_of(sys.stderr), Path.cwd())
+    print_diagnostics(diagnostics, sys.stderr, output.style_of(sys.stderr))
 
 
 def from_host_error(error: Any, host: str, uri: str) -> Failure:

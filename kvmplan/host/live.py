@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from kvmplan.address import Address, Kind
-from kvmplan.apply.port import ConsoleTail, HostError, Lock
+from kvmplan.apply.port import ConsoleTail, HostError, Lock, LockHeld
 from kvmplan.host import claims as claim_store
 from kvmplan.host import guests
 from kvmplan.host import lock as lock_store
@@ -164,11 +164,20 @@ class LibvirtHost:
         """Do several things in one go, and do not wait for them longer than the host lives."""
         return attended(self._connections.alive, work, doing)
 
-    def lock(self, stack_uid: str, operation: str, timeout: float) -> AbstractContextManager[Lock]:
-        """Hold the stack's lock on this host. Entering raises `LockHeld` if another run has it."""
+    def lock(
+        self,
+        stack_uid: str,
+        operation: str,
+        timeout: float,
+        waiting: Callable[[LockHeld], None] = lambda _: None,
+    ) -> AbstractContextManager[Lock]:
+        """Hold the stack's lock on this host. Entering raises `LockHeld` if another run has it.
+
+        `waiting` is told whose it is while it is waited for, at each look.
+        """
         self._need_secrets("taking the lock")
         self._attended("taking the lock", self._connections.keep)
-        return lock_store.HeldLock(self._connections, stack_uid, operation, timeout)
+        return lock_store.HeldLock(self._connections, stack_uid, operation, timeout, waiting)
 
     def force_unlock(self, lock_id: str) -> bool:
         """Remove the lock with this id; False if there is none."""

@@ -11,6 +11,7 @@ import json
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -62,6 +63,7 @@ class HeldLock:
         stack_uid: whose lock.
         operation: what it is held for, in words.
         timeout: seconds to wait for another holder; 0: do not.
+        waiting: told who is waited for, at each look.
         beat: seconds between two signs of life.
         lease: seconds without one after which a contender may break the lock.
     """
@@ -72,12 +74,14 @@ class HeldLock:
         stack_uid: str,
         operation: str,
         timeout: float,
+        waiting: Callable[[LockHeld], None] = lambda _: None,
         *,
         beat: float = BEAT_SECONDS,
         lease: float = LEASE_SECONDS,
     ) -> None:
         self._connections = connections
         self._timeout, self._every, self._lease = timeout, beat, lease
+        self._waiting = waiting
         self._info = LockInfo(
             id=str(uuid.uuid4()),
             stack_uid=stack_uid,
@@ -165,6 +169,7 @@ class HeldLock:
                 continue
             if now >= deadline:
                 raise LockHeld(holder)
+            self._waiting(LockHeld(holder))
             time.sleep(min(_LOOK_SECONDS, deadline - now))
 
     @staticmethod

@@ -40,6 +40,7 @@ from kvmplan.plan.overlaid import check_overlaid, puts_on_something
 from kvmplan.plan.prune import implausible, wants_prune
 from kvmplan.plan.references import found as live_references
 from kvmplan.plan.references import wanted
+from kvmplan.plan.replacing import check_replacements
 from kvmplan.plan.restarts import plan_restarts
 from kvmplan.plan.room import growth, needs_of, refuse_what_cannot_fit, warn_of_promises
 from kvmplan.plan.sources import Sources
@@ -113,6 +114,7 @@ class Planner:
             report_both(self._desired, self._read, self._found)
         if wants_prune(self._desired, self._options):
             drafts += self._judge.pruned()
+        check_replacements(drafts, self._options, self._found)
         plan_restarts(drafts, self._judge.pending, self._options)
         plan_outages(drafts, self._judge.pending, self._options, self._inventories, self._created)
         acting = [draft for draft in drafts if draft.action is not Action.NOOP]

@@ -275,6 +275,16 @@ def test_a_held_lock_stops_apply_until_it_is_removed(
             refused = owner.apply(code=4)
             assert "KVP401" in refused.err
             assert held.info.id in refused.err
+            for more, words in (((), "err"), (("--json",), "out")):
+                waited = owner.apply("--lock-timeout", "2s", *more, code=4)
+                said = getattr(waited, words)
+                assert said.count("waiting for it, 2 s at most") == (2 if more else 1), str(waited)
+                assert f"is locked by {held.info.who} since {held.info.since}" in said
+            warned = [event["diagnostic"] for event in waited.events if "diagnostic" in event]
+            assert [(it["severity"], it["code"]) for it in warned] == [
+                ("warning", "KVP401"),
+                ("error", "KVP401"),
+            ]
             flags = ("--specs", str(owner.path), "--connect", private_host.uri)
             (row,) = [
                 row

@@ -64,6 +64,8 @@ def test_two_at_once_and_one_of_them_waits(private_host: PrivateHost, tmp_path: 
             "Apply complete! Resources: 0 added, 0 changed, 0 destroyed.",
             "Apply complete! Resources: 25 added, 0 changed, 0 destroyed.",
         ]
+        told = [err.count("waiting for it, 60 s at most") for _, err in ended]
+        assert sorted(told) == [0, 1], ended
         made.in_sync()
 
 

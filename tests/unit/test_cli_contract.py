@@ -32,6 +32,38 @@ USAGE_ERRORS = [
     ["force-unlock"],
     ["--nope"],
 ]
+STACK = "stack: {name: a, uid: 5c9ad3fe-5a0c-4b74-8f4c-6c1e9a6f0a01}\nnetworks: {n: {}}\n"
+ON_TEST = ["good.yaml", "--connect", "test:///default"]
+POINTLESS = [
+    (["plan", "--destroy", "--drift", "keep"], "--drift means nothing beside destroy"),
+    (["plan", "--destroy", "--adopt", "--prune"], "--adopt, --prune mean nothing beside destroy"),
+    (["plan", "--destroy", "--replace", "domain.x"], "--replace means nothing"),
+    (["plan", "--destroy", "--max-delete", "3"], "--max-delete means nothing"),
+    (["plan", "--destroy", "--allow-restart", "all"], "--allow-restart means nothing"),
+    (["destroy", "--auto-approve", "--allow-empty"], "--allow-empty means nothing beside destroy"),
+    (["apply", "--destroy", "--max-restarts", "1"], "--max-restarts means nothing beside destroy"),
+    (["plan", "--json", "--format", "json"], "--format means nothing beside --json"),
+    (["plan", "--json", "--summary"], "--summary means nothing beside --json"),
+    (["plan", "--json", "--xml"], "--xml means nothing beside --json"),
+    (["plan", "--format", "json", "--xml"], "--xml means nothing beside --format json"),
+    (["plan", "--format", "json", "--summary"], "--summary means nothing beside --format json"),
+    (["apply", "--auto-approve", "--json", "--summary"], "--summary means nothing beside --json"),
+    (["apply", "--auto-approve", "--stale", "skip"], "--stale means nothing without a plan file"),
+    (["plan", *ON_TEST, "--max-delete", "1"], "--max-delete means nothing without --prune"),
+    (["plan", *ON_TEST, "--allow-empty"], "--allow-empty means nothing without --prune"),
+    (["apply", "--auto-approve", *ON_TEST, "--max-delete", "1"], "--max-delete means nothing"),
+    (["show", "--before", "last", "--xml"], "--xml means nothing beside --before"),
+    (["show", "--before", "x", "--connect", "y"], "--connect means nothing beside --before"),
+    (["show", "--before", "x", "--var", "a=b"], "--var means nothing beside a run that is named"),
+    (["show", "p.plan", "--xml"], "--xml means nothing beside a plan file"),
+    (["show", "p.plan", "--specs", "x"], "--specs means nothing beside a plan file"),
+    (["show", "p.plan", "--read-only"], "--read-only means nothing beside a plan file"),
+    (["output", "x", "--raw", "--json"], "--json means nothing beside --raw"),
+    (["output", "--format", "hosts", "--port", "1"], "--port means nothing without --format prom"),
+    (["cache", "prune", "--all", "--unused-for", "1h"], "--unused-for means nothing beside --all"),
+    (["doctor", "--var", "a=b"], "--var means nothing without --repair"),
+    (["doctor", "--on-unreachable", "skip"], "--on-unreachable means nothing without --repair"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +78,31 @@ def test_usage_errors_exit_1(arguments: list[str], capsys: pytest.CaptureFixture
     out, err = capsys.readouterr()
     assert out == ""
     assert "Error: " in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), POINTLESS, ids=[" ".join(it) for it, _ in POINTLESS]
+)
+def test_what_means_nothing_is_an_error(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever writes a flag expects something of it: a limit that is none does harm."""
+    Path("good.yaml").write_text(STACK)
+    Path("p.plan").write_bytes(b"PK")
+    assert run(arguments) == 1
+    out, err = capsys.readouterr()
+    assert f"Error: {said}" in err
+    summaries = [json.loads(line)["type"] for line in out.splitlines()]
+    assert summaries == (["version", "change_summary"] if "apply" in arguments and out else [])
+
+
+def test_what_is_so_by_default_may_be_said(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("good.yaml").write_text(STACK)
+    assert run(["plan", *ON_TEST, "--destroy", "--drift", "revert", "--format", "text"]) == 0
+    assert run(["plan", *ON_TEST, "--prune", "--max-delete", "1", "--allow-empty"]) == 0
+    Path("good.yaml").write_text(STACK.replace("name: a", "name: a, prune: true"))
+    assert run(["plan", *ON_TEST, "--max-delete", "1"]) == 0
+    assert "means nothing" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=" ".join)
@@ -159,6 +216,39 @@ def test_the_last_event_of_an_apply_is_its_summary(
     assert events[-1]["type"] == "change_summary"
     assert events[-1]["changes"]["operation"] == command
     assert events[-1]["changes"]["failed"] == 0
+
+
+def test_a_command_does_not_speak_to_the_stream_of_the_one_before(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["apply", "--json"]) == 1
+    capsys.readouterr()
+    Path("specs").mkdir()
+    Path("specs/mine.yaml").write_text("")
+    assert run(["init"]) == 1
+    assert "error[KVP160]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"version", "cache", "doctor"}))
+def test_a_working_directory_that_is_gone_is_said_to_be(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whoever removes and clones a repository anew stands in the old one."""
+    monkeypatch.setenv("KVMPLAN_TRACEBACK", "1")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    more = {"show": ["domain.x"], "force-unlock": ["x"], "apply": ["--auto-approve"]}
+    more |= {"destroy": ["--auto-approve", "--json"]}
+    named = ("adopt", "forget", "hold", "release", "ssh", "console", "start", "stop", "restart")
+    assert run([command, *(["domain.x"] if command in named else more.get(command, []))]) == 1
+    out, err = capsys.readouterr()
+    assert "the working directory is not there any more" in err + out
+    assert not out or json.loads(out.splitlines()[-1])["type"] == "change_summary"
 
 
 @pytest.mark.parametrize("command", ["plan", "validate"])

@@ -57,8 +57,11 @@ def free(file: Path) -> bool:
 def test_a_contender_is_told_who_holds_it(tmp_path: Path) -> None:
     file = tmp_path / "locks" / "a"
     with holder(file) as process:
-        with pytest.raises(HeldHere) as told, held_here(file, ABOUT, 0.3):
+        seen: list[str] = []
+        waits = held_here(file, ABOUT, 0.3, lambda error: seen.append(str(error)))
+        with pytest.raises(HeldHere) as told, waits:
             pass
+        assert set(seen) == {str(told.value)}, "who waits knows for whom"
         assert str(told.value) == "locked by me@here since 2026-01-02 (apply of /lab/specs)"
         assert told.value.pid == str(process.pid)
         process.send_signal(signal.SIGKILL)
