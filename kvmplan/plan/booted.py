@@ -46,8 +46,8 @@ def differences(model: type[Mapped], notes: Notes, live: Tree) -> list[Differenc
     started: dict[str, Any] = {}
     defined: dict[str, Any] = {}
     for path in sorted(path for path in notes if _is_known(model, path)):
-        _put(started, path, notes[path])
-        _put(defined, path, at(live, path))
+        put(started, path, notes[path])
+        put(defined, path, at(live, path))
     return diff(started, defined)
 
 
@@ -61,9 +61,9 @@ def noted(model: type[Mapped], notes: Notes, changes: Iterable[FieldChange]) -> 
             continue
         below = {inner: kept.pop(inner) for inner in tuple(kept) if inner[: len(path)] == path}
         holder: dict[str, Any] = {}
-        _put(holder, path, change.before)
+        put(holder, path, change.before)
         for inner in sorted(below):
-            _put(holder, inner, below[inner])
+            put(holder, inner, below[inner])
         kept[path] = at(holder, path)
     return kept
 
@@ -73,7 +73,7 @@ def without_member(notes: Notes, member: Path) -> Notes:
     return {path: value for path, value in notes.items() if path[: len(member)] != member}
 
 
-def _put(tree: dict[str, Any], path: Path, value: Any) -> None:
+def put(tree: dict[str, Any], path: Path, value: Any) -> None:
     """Set a value, and copy the mappings on the way, which are others'."""
     *above, name = path
     for step in above:

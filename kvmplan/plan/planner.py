@@ -120,7 +120,14 @@ class Planner:
         self._check(acting, users)
         pending = self._judge.pending
         takes = Handovers(acting, self._judge.intents, users, self._found, pending).settle()
-        making = Changes(self._desired, self._inventories, self._options, users, self._created)
+        making = Changes(
+            self._desired,
+            self._inventories,
+            self._skeleton,
+            self._options,
+            users,
+            self._created,
+        )
         changes = {draft.address: making.change(draft) for draft in drafts}
         ties = {it.address: self._ties(it, takes.get(it.address, frozenset())) for it in acting}
         changes = arrange(changes, ties, self._desired, self._found)
