@@ -25,6 +25,7 @@ from kvmplan.plan.checks import Conflicts, check_references
 from kvmplan.plan.graph import Node
 from kvmplan.plan.guards import Scene, refusals
 from kvmplan.plan.handover import Handovers, separated
+from kvmplan.plan.idle import check_idle
 from kvmplan.plan.insync import InSync, is_plain
 from kvmplan.plan.intent import Intent
 from kvmplan.plan.judge import Judge
@@ -118,6 +119,7 @@ class Planner:
             users = self._look_around(acting)
             self._judge.look_closer()
         self._check(acting, users)
+        check_idle(drafts, acting, self._found)
         pending = self._judge.pending
         takes = Handovers(acting, self._judge.intents, users, self._found, pending).settle()
         making = Changes(
