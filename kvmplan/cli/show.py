@@ -153,29 +153,13 @@ def _look(session: Session, target: Address, xml: bool) -> Any:
 
 
 def _fields(record: Record, inventory: Inventory) -> tuple[dict[str, Any], Any]:
-    from kvmplan.kinds.context import HostContext
-    from kvmplan.kinds.mark import read_mark
     from kvmplan.kinds.models import MODELS
     from kvmplan.kinds.skeletons import skeletons
-    from kvmplan.mapping.document import parse
-    from kvmplan.mapping.lens import read
     from kvmplan.mapping.model import secret_paths
-    from kvmplan.plan.intent import runtime_of
+    from kvmplan.plan.found import whole_tree
 
-    model, root = MODELS[record.address.kind], parse(record.document)
-    mark = read_mark(root)
-    context = HostContext(
-        skeletons(),
-        mark.keys if mark else {},
-        runtime_of(record, inventory.claim(record.address), {}),
-        volume_at=inventory.volume_by_path.get,
-    )
-    tree = read(model, root, context)
-    if isinstance(tree.get("metadata"), dict):
-        from kvmplan.kinds.mark import NAMESPACE
-
-        tree["metadata"].pop(NAMESPACE, None)
-    return tree, secret_paths(model, tree)
+    tree = whole_tree(record, inventory, skeletons())
+    return tree, secret_paths(MODELS[record.address.kind], tree)
 
 
 def _owner(session: Session, record: Record, inventory: Inventory) -> str:

@@ -20,6 +20,7 @@ from kvmplan.plan.busy import PAUSING_JOBS
 from kvmplan.plan.change import Action, Pending, Reason, Released, Unlisted
 from kvmplan.plan.fields import NOTHING, Compared, compare, pending, running_tree, waits_for_guest
 from kvmplan.plan.handmade import tell_apart, without_drift
+from kvmplan.plan.idle import LEFT_OFF, is_only_off
 from kvmplan.plan.insync import InSync
 from kvmplan.plan.intent import Intent, intend
 from kvmplan.plan.lineage import words as lineage_words
@@ -219,6 +220,8 @@ class Judge:
         about = lineage_words(record, inventory, self._desired.stack.uid)
         if is_begun(inventory, address):
             about = DOUBTFUL
+        if is_only_off(intent, compared):
+            compared = replace(compared, changes=(), notes=(*compared.notes, LEFT_OFF))
         if not compared.changes:
             if about:
                 note = about if about == DOUBTFUL else f"it is {about}"

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from kvmplan.address import Address, Kind
 from kvmplan.inventory import Inventory, Record
 from kvmplan.kinds.mark import applied_fields
+from kvmplan.kinds.models import MODELS
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.document import digest
 from kvmplan.mapping.impact import Impact, worst
 from kvmplan.mapping.model import secret_paths
 from kvmplan.plan import steps
-from kvmplan.plan.change import Action, Change, FieldChange, Precondition, Reason
+from kvmplan.plan.change import (
+    Action,
+    Change,
+    FieldChange,
+    Path,
+    Precondition,
+    Reason,
+    Tree,
+)
+from kvmplan.plan.found import as_it_runs, whole_tree
 from kvmplan.plan.losses import written
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.origin import is_seed
@@ -34,6 +45,7 @@ class Changes:
         self,
         desired: Desired,
         inventories: Mapping[str, Inventory],
+        skeleton: Callable[..., Any],
         options: PlanOptions,
         users: Mapping[str, Users],
         moment: str,
@@ -43,11 +55,12 @@ class Changes:
         Args:
             desired: the specs.
             inventories: the hosts.
+            skeleton: makes what documents and devices are born from.
             options: what is asked of the plan.
             users: who uses what, of every host that something changes on.
             moment: when the plan is made, ISO 8601, UTC.
         """
-        self._desired, self._inventories = desired, inventories
+        self._desired, self._inventories, self._skeleton = desired, inventories, skeleton
         self._options, self._users = options, users
         self._outages = Outages(inventories, users, moment)
 
@@ -61,14 +74,14 @@ class Changes:
         drafts += waits_after(drafts, intent)
         drafts = with_ejection(drafts, intent, due=draft.ejects)
         resource = self._desired.resources.get(address)
-        secrets = secret_paths(intent.model, intent.tree) if intent else ()
+        before, secrets = self._before(draft, fields)
         return Change(
             address=address,
             action=draft.action,
             reason=draft.reason,
             fields=fields,
             impact=worst([self._impact(draft, fields), *also]),
-            before=intent.live if intent else None,
+            before=before,
             after=intent.tree if intent and draft.action is not Action.DELETE else None,
             sensitive=secrets,
             depends_on=wanted(resource) if resource and draft.action is not Action.DELETE else (),
@@ -87,6 +100,19 @@ class Changes:
             protect=draft.protect,
             released=draft.released,
         )
+
+    def _before(
+        self, draft: Verdict, fields: Iterable[FieldChange]
+    ) -> tuple[Tree | None, tuple[Path, ...]]:
+        """What is there, and the paths of what is secret there or shall be."""
+        if draft.intent is not None:
+            secrets = secret_paths(draft.intent.model, draft.intent.tree)
+            return as_it_runs(draft.intent.live, fields), secrets
+        if draft.record is None:
+            return None, ()
+        inventory = self._inventories[draft.address.host]
+        tree = whole_tree(draft.record, inventory, self._skeleton)
+        return tree, secret_paths(MODELS[draft.address.kind], tree)
 
     def _steps(self, draft: Verdict) -> Iterable[Draft]:
         intent, address, record = draft.intent, draft.address, draft.record

@@ -25,6 +25,7 @@ from kvmplan.plan.checks import Conflicts, check_references
 from kvmplan.plan.graph import Node
 from kvmplan.plan.guards import Scene, refusals
 from kvmplan.plan.handover import Handovers, separated
+from kvmplan.plan.idle import check_idle
 from kvmplan.plan.insync import InSync, is_plain
 from kvmplan.plan.intent import Intent
 from kvmplan.plan.judge import Judge
@@ -127,9 +128,17 @@ class Planner:
             host: Sources(host, self._desired.resources, self._inventories[host]) for host in users
         }
         self._check(acting, prospects, users, sources)
+        check_idle(drafts, acting, self._found)
         given = prospects, users, sources
         takes = Handovers(acting, *given, self._found, self._judge.pending).settle()
-        making = Changes(self._desired, self._inventories, self._options, users, self._created)
+        making = Changes(
+            self._desired,
+            self._inventories,
+            self._skeleton,
+            self._options,
+            users,
+            self._created,
+        )
         changes = {draft.address: making.change(draft) for draft in drafts}
         ties = {it.address: self._ties(it, takes.get(it.address, frozenset())) for it in acting}
         changes = arrange(changes, ties, self._desired, self._found)

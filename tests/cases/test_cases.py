@@ -231,8 +231,19 @@ def check_laws(outcome: Outcome) -> None:
     read_back = plan_of(json.loads(text))
     assert plan_text(read_back) == plan_text(plan), "a saved plan is shown as another one"
     assert plan_json_text(read_back) == text
+    check_losses(plan)
     check_order(plan)
     check_moulds(outcome.planned, outcome.stage)
+
+
+def check_losses(plan: Plan) -> None:
+    """What a change takes away, or back, stands in what is told to be there before it."""
+    for change in plan.acting:
+        gone = change.action is Action.DELETE and change.precondition.key
+        assert not gone or change.before, f"{change.address} goes, and nobody knows what it was"
+        for field in change.fields if change.action is Action.UPDATE else ():
+            before = change.before or {}
+            assert _at(before, field.path) == field.before, f"{change.address}: {field.name}"
 
 
 def check_moulds(planned: Planned, stage: Stage | None) -> None:

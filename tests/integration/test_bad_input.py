@@ -114,7 +114,7 @@ def test_files_of_the_stack_are_made_first(made: Stack, tmp_path: Path) -> None:
     [
         ({"machine": "pc-q35-99"}, ("KVP139", "no machine 'pc-q35-99'")),
         ({"arch": "sparc"}, ("KVP139", "no QEMU for the architecture sparc")),
-        ({"disks": {"vda": {}}}, ("KVP105", "vda is on nothing")),
+        ({"disks": {"vda": {}}}, ("KVP123", "it is on nothing")),
     ],
     ids=str,
 )

@@ -226,7 +226,6 @@ GROUPS = (
             drift=False,
             default=False,
             released=False,
-            waits="interfaces.a",
         ),
         Edit("interfaces b network", "$tag-one", None, SILENT, default=False),
         Edit("interfaces b user", None, True, default=False),
