@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.integration.support import idle_domain, network, stack, subnet
+from tests.integration.support import connection, document, idle_domain, network, stack, subnet
 from tests.privatehost import PrivateHost
 
 
@@ -38,3 +38,25 @@ def test_what_cannot_be_drawn_yet_says_why(private_host: PrivateHost, tmp_path: 
         }
         planned = made.plan("--xml")
         assert f"volume.{made.tag}/overlay: its document cannot be shown yet" in planned.out
+
+
+def test_a_new_domain_is_shown_as_it_will_be(private_host: PrivateHost, tmp_path: Path) -> None:
+    """Its disks are on volumes that are made in the same run: as qcow2, by path, not as raw."""
+    with stack(tmp_path, private_host) as made:
+        folder = private_host.directory / made.tag
+        made.specs["pools"] = {made.tag: {"path": str(folder)}}
+        made.specs["volumes"] = {f"{made.tag}/a.raw": {"capacity": "1MiB", "format": "raw"}}
+        disks = {"vda": {"size": "1MiB", "pool": made.tag}, "vdb": f"{made.tag}/a.raw"}
+        made.specs["domains"] = {made.tag: idle_domain(disks=disks)}
+        shown = made.plan("--xml").out
+        made.apply()
+        with connection(private_host) as conn:
+            root = document(conn.lookupByName(made.tag), 2)
+        for disk in root.findall("devices/disk"):
+            source, driver = disk.find("source"), disk.find("driver")
+            assert f'<source file="{source.get("file")}"/>' in shown, shown
+            assert f'<driver name="qemu" type="{driver.get("type")}" discard="unmap"/>' in shown
+        assert {disk.find("driver").get("type") for disk in root.findall("devices/disk")} == {
+            "qcow2",
+            "raw",
+        }
