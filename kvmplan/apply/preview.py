@@ -9,10 +9,13 @@ from typing import Any
 from lxml import etree
 from lxml.etree import _Element as Element
 
+from kvmplan.address import Address, Kind
 from kvmplan.apply import documents
 from kvmplan.apply.site import Site
+from kvmplan.kinds.context import VolumeFacts
 from kvmplan.kinds.mark import TAG
-from kvmplan.mapping.document import parse, serialise
+from kvmplan.kinds.pooltypes import POOL_TYPES
+from kvmplan.mapping.document import parse, parse_to_read, serialise
 from kvmplan.mapping.paths import drop
 from kvmplan.mapping.secrecy import SENSITIVE
 from kvmplan.mapping.types import SecretText
@@ -39,6 +42,27 @@ def preview(site: Site, change: Change, intent: Intent) -> tuple[str, str]:
     edits = [(field.path, _masked(field.after)) for field in change.fields]
     root, _ = documents.patched(site, shown, record.document, edits, None)
     return _text(parse(record.document)), _text(root)
+
+
+def expected(site: Site, volume: Address, tree: Mapping[str, Any]) -> VolumeFacts | None:
+    """What a volume that the plan makes will be to the disks on it; None where nobody can say.
+
+    Without, a disk would be shown as it is written where nothing is known of its volume: raw.
+    """
+    births, inventory = site.births, site.inventory
+    if "qcow2" not in POOL_TYPES[births.pool_type(volume, inventory)].makes:
+        return None
+    pool = Address(volume.host, Kind.POOL, volume.pool)
+    record, resource = inventory.record(pool), births.desired.resources.get(pool)
+    if record is not None:
+        folder = parse_to_read(record.document).findtext("target/path")
+    else:
+        folder = getattr(resource.model, "path", None) if resource is not None else None
+    if not folder:
+        return None
+    skeleton = births.document(volume, tree, inventory, "").find("target/format")
+    born = skeleton.get("type") if skeleton is not None else None
+    return VolumeFacts("file", f"{folder}/{volume.leaf}", tree.get("format") or born or "raw")
 
 
 def _masked(value: Any) -> Any:

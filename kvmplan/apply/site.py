@@ -107,6 +107,10 @@ class Site:
             facts = self._planned[name] = _facts(known)
         return facts
 
+    def expect(self, name: str, facts: VolumeFacts) -> None:
+        """Take a volume to be there as it will be, for documents that are only shown."""
+        self._planned[name] = facts
+
     def look_at(self, resources: Iterable[Resource]) -> None:
         """Have at hand what is known of the volumes that these refer to.
 

@@ -17,7 +17,7 @@ from kvmplan.cli import flags
 from kvmplan.cli.locking import locked
 from kvmplan.cli.output import choose, current
 from kvmplan.cli.plan import close, options_of, session_of, show_plan
-from kvmplan.cli.pointless import check_plan, check_prune, refuse
+from kvmplan.cli.pointless import check_plan
 from kvmplan.cli.report import ended_by
 from kvmplan.diagnostics import ExitCode, fail
 
@@ -97,8 +97,6 @@ def _carry_out(path: str | None, destroy: bool, given: dict[str, Any]) -> int:
     check_plan(destroy=destroy, events=given["as_json"])
     saved = _saved(path, given["expect_digest"])
     unattended = given["as_json"] or not sys.stdin.isatty()
-    if saved is None:
-        refuse("without a plan file: what is planned now is not stale", "stale")
     if saved is None and not given["auto_approve"] and unattended:
         raise fail(
             "KVP640",
@@ -134,9 +132,7 @@ def _session(
     from kvmplan.cli import planfile
 
     if saved is None:
-        session = session_of(path, given)
-        check_prune(session.desired)
-        return session
+        return session_of(path, given)
     planfile.check_refusals(saved)
     return planfile.session_of(saved, given, destroy=destroy)
 

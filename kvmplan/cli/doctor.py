@@ -11,7 +11,6 @@ import click
 
 from kvmplan.cli import flags
 from kvmplan.cli.output import choose
-from kvmplan.cli.pointless import refuse
 from kvmplan.diagnostics import ExitCode
 
 
@@ -41,7 +40,6 @@ def doctor(path: str | None, repair: bool, **given: Any) -> int:
         return look_at_claims(path, given)
     if path is not None:
         raise click.UsageError("PATH goes with --repair")
-    refuse("without --repair", "variables", "var_files", "read_only", "on_unreachable")
     from kvmplan.host import examine
     from kvmplan.views.doctor_text import doctor_text
     from kvmplan.views.style import emit

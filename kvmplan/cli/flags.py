@@ -21,10 +21,6 @@ def together(*decorators: Decorator) -> Decorator:
     return decorate
 
 
-SPECS = ("path", "variables", "var_files")
-CONNECT = ("connect", "read_only", "on_unreachable")
-"""The parameters of the flags below."""
-
 job_timeout = click.option(
     "--job-timeout",
     default="5m",

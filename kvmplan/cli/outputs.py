@@ -59,8 +59,6 @@ def output(
         raise click.UsageError("--raw goes with NAME; --format with neither of them nor --json")
     if raw:
         refuse("beside --raw", "as_json")
-    if form != "prometheus-sd":
-        refuse("without --format prometheus-sd", "port")
     session = session_of(path, given, secrets=False)
     try:
         inventories = read_hosts(session)

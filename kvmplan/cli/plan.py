@@ -10,7 +10,7 @@ import click
 
 from kvmplan.cli import flags
 from kvmplan.cli.output import choose, current
-from kvmplan.cli.pointless import check_plan, check_prune
+from kvmplan.cli.pointless import check_plan
 from kvmplan.diagnostics import ExitCode, Severity
 
 if TYPE_CHECKING:
@@ -51,13 +51,11 @@ def plan(
         check_place(Path(given["out"]))
     options = options_of(given, destroy=destroy)
     brief = form == "text" and not (as_json or given["xml"]) and given["out"] is None
-    limited = given["max_delete"] is not None or given["allow_empty"]
-    glanced = glance(path, options, given) if brief and not limited else None
+    glanced = glance(path, options, given) if brief else None
     if glanced is not None and glanced.plan is not None:
         return _unchanged(path, glanced, summary=given["summary"])
     session = session_of(path, given, glanced)
     try:
-        check_prune(session.desired)
         planned = make_plan(session, options, brief=brief)
         made = planned.plan
         if given["xml"]:

@@ -237,6 +237,8 @@ def session_of(plan: SavedPlan, given: Mapping[str, Any], *, destroy: bool) -> S
     refused += ["--max-delete"] if given.get("max_delete") is not None else []
     refused += ["--max-restarts"] if given.get("max_restarts") is not None else []
     refused += ["--drift keep"] if given.get("drift") == "keep" else []
+    # The same host may be named again: scripts give all their commands the same flag.
+    refused += ["--connect"] if given.get("connect") not in (None, plan.connect) else []
     refused += ["destroy"] if destroy and not plan.options.destroy else []
     if refused:
         summary = f"{', '.join(refused)} would make it another plan than the one in the file"
@@ -270,7 +272,6 @@ CHANGING = {
     "--prune": "prune",
     "--allow-empty": "allow_empty",
     "--same-stack": "same_stack",
-    "--connect": "connect",
     "--read-only": "read_only",
 }
 """Flags that a plan file has settled, and the parameters they set."""

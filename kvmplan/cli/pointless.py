@@ -1,40 +1,22 @@
-"""Flags that mean nothing beside each other are errors of usage: whoever wrote one meant it.
+"""Flags that contradict each other are errors of usage: whoever wrote one meant it.
 
-A flag that says what is so by default says nothing, and is let through.
+That is what would take, make or limit something and does not, and what asks for another form of
+the same output. What merely has nothing to do is let through: pipelines give all their commands the
+same flags.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from kvmplan.cli.flags import CONNECT, SPECS
-
-if TYPE_CHECKING:
-    from kvmplan.spec.desired import Desired
-
-OFFLINE = (*SPECS, *CONNECT)
-"""Parameters that mean nothing where neither specs nor hosts are looked at."""
-
-_NOT_OF_DESTROY = (
-    "replace",
-    "adopt",
-    "prune",
-    "max_delete",
-    "allow_empty",
-    "drift",
-    "allow_restart",
-    "max_restarts",
-)
-_OF_TEXT = ("summary", "xml")
+_NOT_OF_DESTROY = ("replace", "adopt", "max_delete")
 
 
 def refuse(beside: str, *parameters: str) -> None:
     """See that none of the running command's parameters was given. Raises UsageError.
 
     Args:
-        beside: what they mean nothing beside, or without, in words.
+        beside: what they mean nothing beside, in words.
         parameters: their names.
     """
     if flags := _given(parameters):
@@ -45,28 +27,24 @@ def refuse(beside: str, *parameters: str) -> None:
 
 
 def check_plan(*, destroy: bool, events: bool, form: str = "text") -> None:
-    """Of the flags of `plan`, `apply` and `destroy`, those that need no specs to be looked at.
+    """Of the flags of `plan`, `apply` and `destroy`, those that contradict each other.
 
     Args:
         destroy: whether all goes that the stack owns.
         events: whether ``--json`` was given.
         form: what ``--format`` says.
+
+    Raises:
+        UsageError: some do.
     """
     if destroy:
         refuse("beside destroy, which removes what the stack owns", *_NOT_OF_DESTROY)
     if events:
-        refuse("beside --json, whose events say all", *_OF_TEXT)
+        refuse("beside --json, whose events say all", "xml")
         if form != "text":
             refuse("beside --json", "form")
     elif form != "text":
-        refuse(f"beside --format {form}", *_OF_TEXT)
-
-
-def check_prune(desired: Desired) -> None:
-    """Limits of what is pruned, where nothing is. Raises UsageError."""
-    if not desired.stack.prune and not _given(("prune", "destroy")):
-        where = "without --prune, or `prune: true` in the stack"
-        refuse(where, "max_delete", "allow_empty")
+        refuse(f"beside --format {form}", "xml")
 
 
 def _given(parameters: tuple[str, ...]) -> list[str]:

@@ -11,7 +11,7 @@ import click
 
 from kvmplan.cli import flags
 from kvmplan.cli.output import choose
-from kvmplan.cli.pointless import OFFLINE, refuse
+from kvmplan.cli.pointless import refuse
 from kvmplan.diagnostics import fail
 
 if TYPE_CHECKING:
@@ -55,18 +55,16 @@ def show(
     form = "json" if as_json else form
     output = choose(color=given["color"], no_color=given["no_color"], json=False, operation="show")
     if before is not None:
-        from kvmplan.cli.before import LAST, show_before
+        from kvmplan.cli.before import show_before
 
-        refuse("beside --before, which asks no host", "xml", *flags.CONNECT)
-        if before != LAST:
-            refuse("beside a run that is named", *flags.SPECS)
+        refuse("beside --before, which has documents in its JSON", "xml")
 
         show_before(before, address, form, {**given, "path": path})
         return
     if address is None:
         raise click.UsageError("Missing argument 'PLANFILE|ADDRESS'.")
     if is_plan_file(Path(address)):
-        refuse("beside a plan file, which holds its specs", "xml", *OFFLINE)
+        refuse("beside a plan file", "xml")
         _show_plan(Path(address), form, output.style_of(sys.stdout))
         return
     session = session_of(path, given)
@@ -180,7 +178,6 @@ def _json(shown: Any) -> dict[str, Any]:
         "state": shown.state or None,
         "ownership": shown.ownership,
         "fields": applied_fields(MODELS[shown.address.kind], shown.fields),
-        **({} if shown.xml is None else {"xml": redact_xml(shown.xml)}),
     }
     if shown.xml is not None:
         document["xml"] = redact_xml(shown.xml)

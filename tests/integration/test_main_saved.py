@@ -252,7 +252,7 @@ def test_a_plan_of_destruction_is_carried_out_by_destroy(
         refused = kvmplan("destroy", kept)
         assert (refused.code, "KVP313" in refused.err) == (1, True), str(refused)
         assert "error[KVP313]: destroy would make it another plan" in refused.err
-        done = kvmplan("destroy", gone)
+        done = kvmplan("destroy", gone, "--connect", private_host.uri)
         assert done.last == "Apply complete! Resources: 0 added, 0 changed, 3 destroyed."
 
 
@@ -294,6 +294,7 @@ def test_guards_hold_for_saved_plans(private_host: PrivateHost, tmp_path: Path) 
     "flags",
     [
         ("--var", "x=1"),
+        ("--connect", "qemu:///session"),
         ("--target", "domain.x"),
         ("--adopt",),
         ("--max-delete", "0"),

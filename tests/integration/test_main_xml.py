@@ -5,7 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.integration.support import idle_domain, kvmplan, network, stack, subnet
+from tests.integration.support import (
+    connection,
+    document,
+    idle_domain,
+    kvmplan,
+    network,
+    stack,
+    subnet,
+)
 from tests.privatehost import PrivateHost
 
 
@@ -59,14 +67,36 @@ def test_an_object_of_each_kind_is_shown(private_host: PrivateHost, tmp_path: Pa
             ("domain", "stopped", ("title", "shown")),
         ):
             address = f"{kind}.{tag}/a.img" if kind == "volume" else f"{kind}.{tag}"
-            document = json.loads(kvmplan("show", address, "--json", "--xml", *flags).out)
-            assert document["address"] == f"local:{address}"
-            assert document["state"] == state
-            assert document["ownership"] == f"owned by stack {made.specs['stack']['name']}"
-            assert document["fields"][field[0]] == field[1]
-            assert document["xml"].startswith(f"<{kind}")
+            told = json.loads(kvmplan("show", address, "--json", "--xml", *flags).out)
+            assert told["address"] == f"local:{address}"
+            assert told["state"] == state
+            assert told["ownership"] == f"owned by stack {made.specs['stack']['name']}"
+            assert told["fields"][field[0]] == field[1]
+            assert told["xml"].startswith(f"<{kind}")
             first = kvmplan("show", address, *flags).out.splitlines()[0]
             assert first.split("   ") == [
                 address,
-                f"{state} · {document['ownership']}" if state else document["ownership"],
+                f"{state} · {told['ownership']}" if state else told["ownership"],
             ]
+
+
+def test_a_new_domain_is_shown_as_it_will_be(private_host: PrivateHost, tmp_path: Path) -> None:
+    """Its disks are on volumes that are made in the same run: as qcow2, by path, not as raw."""
+    with stack(tmp_path, private_host) as made:
+        folder = private_host.directory / made.tag
+        made.specs["pools"] = {made.tag: {"path": str(folder)}}
+        made.specs["volumes"] = {f"{made.tag}/a.raw": {"capacity": "1MiB", "format": "raw"}}
+        disks = {"vda": {"size": "1MiB", "pool": made.tag}, "vdb": f"{made.tag}/a.raw"}
+        made.specs["domains"] = {made.tag: idle_domain(disks=disks)}
+        shown = made.plan("--xml").out
+        made.apply()
+        with connection(private_host) as conn:
+            root = document(conn.lookupByName(made.tag), 2)
+        for disk in root.findall("devices/disk"):
+            source, driver = disk.find("source"), disk.find("driver")
+            assert f'<source file="{source.get("file")}"/>' in shown, shown
+            assert f'<driver name="qemu" type="{driver.get("type")}" discard="unmap"/>' in shown
+        assert {disk.find("driver").get("type") for disk in root.findall("devices/disk")} == {
+            "qcow2",
+            "raw",
+        }
