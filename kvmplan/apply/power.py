@@ -80,7 +80,7 @@ def restart(host: Host, record: Record, patience: Patience, tell: Callable[[str]
     """
     address = record.address
     if record.state is not State.RUNNING:
-        raise Unable(f"{address.short} is not running: there is nothing to restart")
+        raise Unable(f"{address.short} is not running: there is nothing to restart; start it")
     _wait_for_jobs(host, address, patience, tell)
     arguments = {"timeout": BACK_TIMEOUT, "agent": has_agent(record)}
     verb = Verb.SHUTDOWN

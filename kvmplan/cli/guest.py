@@ -48,7 +48,7 @@ def ssh(
 
     session, target, record = _guest(address, path, given, "ssh")
     try:
-        ip = _ip(session, target)
+        ip = _ip(session, target, record)
         jump = jump_host(session.uri(target.host))
     finally:
         session.close()
@@ -95,6 +95,7 @@ def _guest(
     from kvmplan.cli.plan import session_of
     from kvmplan.cli.session import translated
     from kvmplan.cli.show import address_of
+    from kvmplan.spec.suggest import did_you_mean
 
     choose(color=given["color"], no_color=given["no_color"], json=False, operation=operation)
     session = session_of(path, given, secrets=False)
@@ -105,14 +106,17 @@ def _guest(
         with translated(session, target.host):
             record = session.hosts[target.host].record(target)
         if record is None:
-            raise fail("KVP253", f"{target.short} is not on host '{target.host}'")
+            specs = session.desired.resources
+            known = [it.short for it in specs if it.kind is Kind.DOMAIN and it.host == target.host]
+            remedy = did_you_mean(target.short, sorted(known), "the specs have")
+            raise fail("KVP253", f"{target.short} is not on host '{target.host}'", remedy=remedy)
     except BaseException:
         session.close()
         raise
     return session, target, record
 
 
-def _ip(session: Session, target: Address) -> str:
+def _ip(session: Session, target: Address, record: Record) -> str:
     """The address to reach a guest by. Raises `Failure`: KVP704."""
     from kvmplan.cli.session import translated
     from kvmplan.plan.livenames import best_address
@@ -121,11 +125,11 @@ def _ip(session: Session, target: Address) -> str:
         known = session.hosts[target.host].addresses(target)
     ip = best_address(session.desired.resources.get(target), known)
     if ip is None:
-        raise fail(
-            "KVP704",
-            f"{target.short} has no address that is known: no lease, no agent, no `ip` in its spec",
-            remedy="see whether it has booted: kvmplan console " + target.short,
-        )
+        summary = "has no address that is known: no lease, no agent, no `ip` in its spec"
+        remedy = f"see whether it has booted: kvmplan console {target.short}"
+        if not record.active:
+            summary, remedy = "is not running", f"kvmplan start {target.short}"
+        raise fail("KVP704", f"{target.short} {summary}", remedy=remedy)
     return ip
 
 

@@ -237,10 +237,25 @@ def _chosen(
         ]
         chosen.update(named)
         if not named:
-            found.error("KVP250", f"'{pattern}' names no {what}")
+            remedy = _why_none(pattern, inventories, eligible)
+            found.error("KVP250", f"'{pattern}' names no {what}", remedy=remedy)
     if found.has_errors:
         raise Failure(found)
     return sorted(chosen)
+
+
+def _why_none(pattern: str, inventories: Mapping[str, Inventory], eligible: Eligible) -> str | None:
+    """What to do about a pattern that names nothing that can be meant."""
+    from kvmplan.spec.suggest import did_you_mean
+
+    there = [(it, inventory) for h, inventory in inventories.items() for it in _known(h, inventory)]
+    hit = next(
+        (it for it, inventory in there if it.matches(pattern) and it in inventory.records), None
+    )
+    if hit is not None:
+        return f"{hit.short} is there, and not this stack's: `kvmplan adopt {hit.short}` first"
+    near = [it.short for it, inventory in there if eligible(it, inventory)]
+    return did_you_mean(pattern, near, "there are") or "there is none"
 
 
 def _known(host: str, inventory: Inventory) -> list[Address]:

@@ -242,7 +242,9 @@ def session_of(plan: SavedPlan, given: Mapping[str, Any], *, destroy: bool) -> S
     refused += ["destroy"] if destroy and not plan.options.destroy else []
     if refused:
         summary = f"{', '.join(refused)} would make it another plan than the one in the file"
-        raise fail("KVP313", summary, remedy="give them to `kvmplan plan --out`")
+        removal = refused == ["destroy"]
+        remedy = "--destroy --out FILE`, then apply that" if removal else "--out FILE` with them"
+        raise fail("KVP313", summary, remedy=f"make that one: `kvmplan plan {remedy}")
     session = Session(plan.path, plan.desired)
     _check_templates(session, plan)
     session.hosts = connect_hosts(

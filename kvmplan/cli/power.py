@@ -176,6 +176,7 @@ def _own(inventory: Inventory) -> list[Record]:
 def _refuse_pattern(pattern: str, inventories: Mapping[str, Inventory], found: Diagnostics) -> None:
     """Say why a pattern names none of the stack's domains."""
     from kvmplan.address import Address
+    from kvmplan.spec.suggest import did_you_mean
 
     there = [
         Address(host, kind, name)
@@ -185,10 +186,13 @@ def _refuse_pattern(pattern: str, inventories: Mapping[str, Inventory], found: D
     ]
     hit = next((address for address in sorted(there) if address.matches(pattern)), None)
     if hit is None:
-        found.error("KVP250", f"'{pattern}' names no domain of this stack")
+        own = [it.address.short for inventory in inventories.values() for it in _own(inventory)]
+        remedy = did_you_mean(pattern, own, "its domains") or "it has none here"
+        found.error("KVP250", f"'{pattern}' names no domain of this stack", remedy=remedy)
         return
-    what = "not this stack's" if hit.kind == "domain" else "no domain"
-    remedy = "`kvmplan adopt` it first, or use virsh"
+    what, remedy = "not this stack's", f"`kvmplan adopt {hit.short}` first, or use virsh"
+    if hit.kind != "domain":
+        what, remedy = "no domain", "`active:` in the specs starts and stops networks and pools"
     found.error("KVP254", f"{hit.short} is {what}", remedy=remedy, address=hit)
 
 

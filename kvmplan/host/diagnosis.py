@@ -16,6 +16,7 @@ _DENIED_CODES = frozenset(
     | {"VIR_ERR_ACCESS_DENIED", "VIR_ERR_OPERATION_DENIED"}
 )
 _UNKNOWN_HOST = ("Unable to resolve address", "Could not resolve", "Name or service not known")
+_DRIVERS = ("qemu", "test", "remote", "lxc", "xen", "ch", "bhyve", "vz", "vbox", "esx", "hyperv")
 _SSH = ("ssh", "Cannot recv data", "Host key verification")
 
 
@@ -68,7 +69,9 @@ def _permission(uri: str) -> str:
 
 def _reach(error: HostError, uri: str) -> str:
     scheme = urlsplit(uri).scheme
-    if not scheme or error.name == "VIR_ERR_NO_CONNECT":
+    known = scheme.partition("+")[0] in _DRIVERS
+    # A local libvirtd is asked about drivers that this client does not know.
+    if not known or error.name == "VIR_ERR_NO_CONNECT":
         return "write a libvirt URI, such as qemu:///system or qemu+ssh://root@HOST/system"
     if any(text in error.message for text in _UNKNOWN_HOST):
         return "check the host's name in the URI and that this machine can resolve it"

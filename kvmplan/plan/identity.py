@@ -19,7 +19,7 @@ from kvmplan.plan.options import PlanOptions
 if TYPE_CHECKING:
     from kvmplan.spec.desired import Desired
 
-NEW_UID = "a copy needs a uid of its own, as `kvmplan init` writes one"
+NEW_UID = "a copy needs a uid of its own: `uuidgen` prints one"
 
 
 def moved(claims: Claims, options: PlanOptions) -> bool:

@@ -116,7 +116,11 @@ def find_stack(documents: Sequence[Node], report: Diagnostics) -> Entry | None:
         else:
             found = entry
     if found is None:
-        remedy = "run 'kvmplan init', which writes one with a fresh uid"
+        # `init` writes one where there are no specs yet, and refuses to here.
+        remedy = (
+            "write one, stack: {name: NAME, uid: UUID}, with a uid of `uuidgen`;"
+            " where there are no specs yet 'kvmplan init' does"
+        )
         report.error(codes.STACK, "no file has a stack section", None, remedy)
     return found
 

@@ -301,3 +301,36 @@ def test_a_held_lock_stops_apply_until_it_is_removed(
         holder.close()
     owner.in_sync()
     assert owner.uid not in kvmplan("lock", "--json", *flags).out
+
+
+REMEDIES = (
+    ("adopt domain.TAGx", "did you mean 'domain.TAG'?"),
+    ("forget network.TAGx", "did you mean 'network.TAG'?"),
+    ("forget network.nothing-like-it", "there are: domain.TAG, network.TAG"),
+    ("hold domain.STRANGER", "`kvmplan adopt domain.STRANGER` first"),
+    ("start domain.TAGx", "did you mean 'domain.TAG'?"),
+    ("start network.TAG", "`active:` in the specs starts and stops networks"),
+    ("start domain.STRANGER", "`kvmplan adopt domain.STRANGER` first"),
+    ("restart domain.TAG", "there is nothing to restart; start it"),
+    ("ssh domain.TAG", "kvmplan start domain.TAG"),
+    ("ssh domain.TAGx", "did you mean 'domain.TAG'?"),
+)
+"""What is typed, and what helps."""
+
+
+def test_remedies_are_what_helps(owner: Stack, conn: libvirt.virConnect) -> None:
+    owner.apply()
+    assert owner.host is not None
+    name = f"strange-{owner.tag}"
+    stranger = conn.defineXML(FOREIGN_DOMAIN.format(name=name, devices=""))
+    place = ("--specs", owner.path, "--connect", owner.host.uri)
+    try:
+        for typed, remedy in REMEDIES:
+            words, wanted = (
+                it.replace("TAG", owner.tag).replace("STRANGER", name) for it in (typed, remedy)
+            )
+            refused = kvmplan(*words.split(), *place)
+            assert refused.code in (1, 5), str(refused)
+            assert wanted in " ".join(refused.err.split()), f"{typed}: {refused}"
+    finally:
+        stranger.undefine()

@@ -240,6 +240,20 @@ def test_a_working_directory_that_is_gone_is_said_to_be(
     assert not out or json.loads(out.splitlines()[-1])["type"] == "change_summary"
 
 
+def test_the_remedy_for_a_missing_stack_can_be_typed_in(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`init` refuses where there are specs already: nobody is sent there."""
+    Path("specs").mkdir()
+    Path("specs/a.yaml").write_text("networks: {n: {}}\n")
+    assert run(["validate"]) == 1
+    remedy = " ".join(capsys.readouterr().err.split())
+    example = remedy.partition("write one, ")[2].partition(", with")[0]
+    uid = "5c9ad3fe-5a0c-4b74-8f4c-6c1e9a6f0a01"
+    Path("specs/stack.yaml").write_text(example.replace("NAME", "lab").replace("UUID", uid))
+    assert run(["validate"]) == 0
+
+
 @pytest.mark.parametrize("command", ["plan", "validate"])
 def test_no_specs(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command]) == 1

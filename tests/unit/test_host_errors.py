@@ -96,6 +96,8 @@ def connecting(message: str, name: str = "VIR_ERR_SYSTEM_ERROR", uri: str = SYST
             "ssh root@kvm1 virsh",
         ),
         (connecting("no driver", "VIR_ERR_NO_CONNECT"), "bogus", "KVP502", "write a libvirt URI"),
+        (connecting("no socket"), "qmeu:///system", "KVP502", "write a libvirt URI"),
+        (connecting("no socket"), "qmeu+ssh://kvm1/system", "KVP502", "write a libvirt URI"),
         (ConnectionLost("End of file", code=38), SYSTEM, "KVP504", "run kvmplan again"),
     ],
 )
