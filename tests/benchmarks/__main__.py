@@ -28,8 +28,6 @@ from tests.privatehost import PrivateHost
 ROOT = Path(__file__).parent.parent.parent
 FLOOR = Path(__file__).parent / "floor.py"
 RUNS = 5
-ROUNDS = 3
-"""How often everything is defined, which takes seconds each time."""
 
 MOST_OBJECTS = 50_000
 """Of one stack that are made here; the specs' own limit is twice that."""
@@ -185,10 +183,11 @@ def measure_defines(uri: str, specs: Path) -> None:
     """Defining through apply, against raw defines of the very same documents, in turn.
 
     Apply carries out 4 steps at once, so raw defines are made in 4 threads; one after another, as a
-    script of the user's would make them, they are shown for comparison.
+    script of the user's would make them, they are shown for comparison. The first round does not
+    count.
     """
     rounds = []
-    for _ in range(ROUNDS):
+    for _ in range(1 + RUNS):
         through, phase = apply_and_phase(str(specs), "--connect", uri)
         documents = documents_of(uri)
         undefine_all(uri)
@@ -196,7 +195,7 @@ def measure_defines(uri: str, specs: Path) -> None:
         undefine_all(uri)
         rounds.append((through, phase, threaded, raw_defines(uri, documents, 1)))
         undefine_all(uri)
-    times = (statistics.median(column) for column in zip(*rounds, strict=True))
+    times = (statistics.median(column) for column in zip(*rounds[1:], strict=True))
     through, phase, threaded, serial = times
     for name, ours, raw in (
         ("define through apply / raw defines", through, threaded),
