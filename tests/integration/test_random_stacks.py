@@ -125,7 +125,7 @@ class Walk:
     def go(self, short: Tree) -> None:
         """Apply a stack, and look whether everything holds."""
         self.stack.specs |= named(short, self.stack.tag, self.directory)
-        self._apply(list(uses(self.stack.specs, made=True)))
+        self._apply(list(uses(self.stack.specs, made=True)), *PRUNING)
         self.before = list(uses(self.stack.specs, made=False))
         self.stack.in_sync(*PRUNING)
 
@@ -140,7 +140,7 @@ class Walk:
         has_data = any(name.startswith("volume.") for name in claimed)
         data = DATA if has_data or self.stack.specs.get("volumes") else ()
         with recorded() as writes:
-            shown = self.stack.run("plan", "--format", "json", *PRUNING, *data, *flags)
+            shown = self.stack.run("plan", "--format", "json", *data, *flags)
         assert shown.code == 0, str(shown)
         assert (writes.performed, writes.stray) == ([], []), "plan wrote"
         rows = json.loads(shown.out)["resource_changes"]
@@ -148,7 +148,7 @@ class Walk:
         gone = {row["address"].partition(":")[2] for row in rows if deletes(row)}
         assert gone <= claimed, f"not claimed, and deleted: {gone - claimed}"
         with recorded() as writes:
-            self.stack.apply(*PRUNING, *data, *flags)
+            self.stack.apply(*data, *flags)
         check_writes(rows, writes)
         self.counts["applies"] += 1
         self.counts["steps"] += sum(len(row["steps"]) for row in rows)
