@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -15,9 +14,9 @@ from types import MappingProxyType
 from typing import Any
 
 from kvmplan.address import Address, Kind
+from kvmplan.kinds.netports import port_ids, ports_of
 
 EMPTY: Mapping[Any, Any] = MappingProxyType({})
-_PORT_ID = re.compile(r"portid=[\"']([^\"']+)")
 
 
 class State(StrEnum):
@@ -315,11 +314,10 @@ class Inventory:
             for pool in pools
             if (record := self.record(pool)) is not None and not record.active
         )
+        claims = self.claims.entries.values() if self.claims and (idle or self.returning) else ()
         unseen = {
             claim.key: claim.address.partition(".")[2]
-            for claim in (
-                self.claims.entries.values() if self.claims and (idle or self.returning) else ()
-            )
+            for claim in claims
             if claim.key and (claim.address.startswith(idle) or self._comes_back(claim))
         }
         return unseen | {path: name for name, path in self.volume_paths.items()}
@@ -346,8 +344,8 @@ class Inventory:
         for record in self.records.values() if known else ():
             text = record.running if record.address.kind is Kind.DOMAIN else None
             # Nearly all of them have lost nothing: only the others are taken apart.
-            if text is not None and not plugged.issuperset(_PORT_ID.findall(text)):
-                for network_name, port in _ports_of(text):
+            if text is not None and not plugged.issuperset(port_ids(text)):
+                for network_name, port in ports_of(text):
                     if port not in known.get(network_name, (port,)):
                         found.setdefault(network_name, set()).add(record.address.name)
         return {name: frozenset(domains) for name, domains in sorted(found.items())}
@@ -376,14 +374,6 @@ class Inventory:
             if claim is not None and claim.key == key and claim.phase != FORGOTTEN:
                 return claims.stack_name
         return None
-
-
-def _ports_of(document: str) -> Iterator[tuple[str, str]]:
-    """The networks that a running domain is on, and the port that it has in each."""
-    from kvmplan.mapping.document import parse_to_read
-
-    for source in parse_to_read(document).iterfind("devices/interface/source[@portid]"):
-        yield source.get("network", ""), source.get("portid", "")
 
 
 @dataclass(frozen=True, slots=True)

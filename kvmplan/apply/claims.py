@@ -100,8 +100,7 @@ class ClaimBook:
 
         It is written with the next claims, or at the end.
         """
-        self._protect(plan.changes)
-        self._release(plan.changes)
+        self._learn_of(plan.changes)
         self._came_back()
         self._before = dict(self._entries)
         self._moment = plan.created
@@ -318,21 +317,17 @@ class ClaimBook:
         claim = self._entries.get(intent.address.short)
         return claim.born if claim is not None and claim.phase not in UNFINISHED else None
 
-    def _protect(self, changes: Iterable[Change]) -> None:
-        """Keep `prevent_destroy` as the plan says, also of what nothing is done to."""
+    def _learn_of(self, changes: Iterable[Change]) -> None:
+        """Keep `prevent_destroy` and what has left the specs, also of what is not changed."""
         for change in changes:
             claim = self._entries.get(change.address.short)
-            here = change.address.host == self._site.inventory.host
-            if here and claim is not None and change.protect is not None:
-                self._put(replace(claim, protect=change.protect))
-
-    def _release(self, changes: Iterable[Change]) -> None:
-        """Note which fields have left the specs: every plan would tell of them again."""
-        for change in changes:
-            claim = self._entries.get(change.address.short)
-            here = change.address.host == self._site.inventory.host
-            if here and claim is not None and change.released is not None:
-                self._put(replace(claim, released=change.released))
+            if claim is None or change.address.host != self._site.inventory.host:
+                continue
+            if change.protect is not None:
+                claim = replace(claim, protect=change.protect)
+            if change.released is not None:
+                claim = replace(claim, released=change.released)
+            self._put(claim)
 
     def _came_back(self) -> None:
         """Forget restarts that were cut and whose guests somebody has started since."""
