@@ -1,10 +1,12 @@
 """Every verb on a real host: it does what it says, and again is as good."""
 
+import contextlib
 import json
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import libvirt
 import libvirt_qemu
 import pytest
 
@@ -110,6 +112,50 @@ def test_a_life_from_define_to_undefine_each_step_twice(actor: Actor, kind: Kind
     assert actor.host.record(address) is None
     with pytest.raises(Vanished):
         actor.do(Verb.START, address)
+
+
+@pytest.mark.parametrize(
+    ("path", "failures", "starts"),
+    [
+        ("/sys/fs/cgroup/cpuset/machine/qemu-3-a/cpuset.memory_migrate", 1, True),
+        ("/sys/fs/cgroup/cpuset/machine/qemu-3-a/cpuset.memory_migrate", 2, False),
+        ("/var/run/libvirt/qemu/a.xml", 1, False),
+    ],
+)
+def test_a_start_that_loses_its_control_groups_is_made_once_more(
+    actor: Actor, monkeypatch: pytest.MonkeyPatch, path: str, failures: int, starts: bool
+) -> None:
+    actor.define(actor.domain, DOMAIN)
+    errors = [_unwritable(path) for _ in range(failures)]
+    create = libvirt.virDomain.create
+
+    def failing(domain: libvirt.virDomain) -> Any:
+        if errors:
+            raise errors.pop()
+        return create(domain)
+
+    monkeypatch.setattr(libvirt.virDomain, "create", failing)
+    with contextlib.nullcontext() if starts else pytest.raises(HostError, match=path):
+        actor.do(Verb.START, actor.domain)
+    assert actor.see(actor.domain).active is starts
+
+
+def _unwritable(path: str) -> libvirt.libvirtError:
+    message = f"Unable to write to '{path}': No such file or directory"
+    raised: Any = libvirt.libvirtError(message)
+    raised.err = (
+        libvirt.VIR_ERR_SYSTEM_ERROR,
+        libvirt.VIR_FROM_CGROUP,
+        message,
+        2,
+        "",
+        "",
+        "",
+        0,
+        0,
+    )
+    assert isinstance(raised, libvirt.libvirtError)
+    return raised
 
 
 def test_resume_is_for_paused_guests_and_for_running_ones_nothing(actor: Actor) -> None:
