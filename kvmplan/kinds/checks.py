@@ -181,13 +181,15 @@ def _macs(domain: Domain) -> Iterator[Contradiction]:
 
 
 def _given_twice(domain: Domain) -> Iterator[Contradiction]:
-    seen: dict[str, str] = {}
-    for name, given in (domain.hostdevs or {}).items():
-        own = given.pci or given.usb or ""
-        first = seen.setdefault(own, name)
-        if first != name:
-            summary = f"{own} is '{first}' too"
-            yield Contradiction(("hostdevs", name), summary, "take one of them out")
+    nics, hostdevs = domain.interfaces or {}, domain.hostdevs or {}
+    given = [(("hostdevs", name), it.pci or it.usb) for name, it in hostdevs.items()]
+    given += [(("interfaces", name), it.hostdev.pci) for name, it in nics.items() if it.hostdev]
+    seen: dict[str, tuple[str, str]] = {}
+    for path, own in given:
+        first = seen.setdefault(own, path) if own else path
+        if first != path:
+            summary = f"{own} is '{first[1]}' too"
+            yield Contradiction(path, summary, "take one of them out")
 
 
 def _numa(domain: Domain) -> Iterator[Contradiction]:

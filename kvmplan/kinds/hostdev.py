@@ -20,6 +20,7 @@ from kvmplan.mapping.markers import Through, Xml
 from kvmplan.mapping.model import Mapped
 
 PCI = re.compile(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])")
+PCI_PARTS = ("domain", "bus", "slot", "function")
 USB = re.compile(r"(?:0x)?([0-9a-f]{4}):(?:0x)?([0-9a-f]{4})")
 
 
@@ -71,14 +72,24 @@ def _number(text: str | None) -> int:
     return int(text or "0", 0)
 
 
-def _read_pci(hostdev: Element, _: Any) -> str | None:
-    address = hostdev.find("source/address")
-    if hostdev.get("type") != "pci" or address is None:
+def pci_of(device: Element) -> str | None:
+    """The PCI address of a device's source; None where it has none."""
+    address = device.find("source/address")
+    if address is None:
         return None
-    domain, bus, slot, function = (
-        _number(address.get(name)) for name in ("domain", "bus", "slot", "function")
-    )
+    domain, bus, slot, function = (_number(address.get(name)) for name in PCI_PARTS)
     return f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
+
+
+def pci_parts(value: str) -> dict[str, str]:
+    """A PCI address as the attributes of an element."""
+    found = PCI.fullmatch(value)
+    assert found is not None
+    return {name: f"0x{part}" for name, part in zip(PCI_PARTS, found.groups(), strict=True)}
+
+
+def _read_pci(hostdev: Element, _: Any) -> str | None:
+    return pci_of(hostdev) if hostdev.get("type") == "pci" else None
 
 
 def _read_usb(hostdev: Element, _: Any) -> str | None:
@@ -104,11 +115,7 @@ def _source(hostdev: Element, kind: str) -> Element:
 def _write_pci(hostdev: Element, value: str | None, _: Any) -> None:
     if value is None:
         return
-    found = PCI.fullmatch(value)
-    assert found is not None
-    names = ("domain", "bus", "slot", "function")
-    parts = {name: f"0x{part}" for name, part in zip(names, found.groups(), strict=True)}
-    etree.SubElement(_source(hostdev, "pci"), "address", parts)
+    etree.SubElement(_source(hostdev, "pci"), "address", pci_parts(value))
 
 
 def _write_usb(hostdev: Element, value: str | None, _: Any) -> None:

@@ -6,14 +6,17 @@ on a running guest; model, MAC and the rest are refused there (84, 99).
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from lxml import etree
+from lxml.etree import _Element as Element
 from pydantic import Field
 
 from kvmplan.kinds.bandwidth import Bandwidth
+from kvmplan.kinds.hostdev import PciAddress, pci_of, pci_parts
 from kvmplan.kinds.verbs import Verb
 from kvmplan.kinds.virtualport import VirtualPort
-from kvmplan.mapping.codecs import LOWER
+from kvmplan.mapping.codecs import LOWER, YES_NO
 from kvmplan.mapping.markers import (
     Case,
     Free,
@@ -25,6 +28,7 @@ from kvmplan.mapping.markers import (
     Pairs,
     Policy,
     Ref,
+    Through,
     Xml,
 )
 from kvmplan.mapping.model import Mapped
@@ -32,7 +36,7 @@ from kvmplan.mapping.strategy import live
 from kvmplan.mapping.types import Ip, Mac
 
 UPDATE = On(live(Verb.UPDATE_DEVICE))
-SOURCE_CLEARS = ("./source",)
+SOURCE_CLEARS = ("./source", "./@managed")
 PLUGGED = "an interface is plugged into something"
 
 
@@ -47,6 +51,36 @@ class Direct(Mapped):
         Xml("./source/@mode", omitted="vepa"),
     ] = None
     """How it is shared."""
+
+
+def _read_card(interface: Element, _: Any) -> str | None:
+    return pci_of(interface)
+
+
+def _write_card(interface: Element, value: str | None, _: Any) -> None:
+    """The first card of an interface is managed; libvirt drops a ``no``, so later ones say none."""
+    old = interface.find("source")
+    if old is not None:
+        interface.remove(old)
+    if value is None:
+        return
+    source = etree.Element("source")
+    etree.SubElement(source, "address", {"type": "pci", **pci_parts(value)})
+    interface.insert(1 if interface.find("mac") is not None else 0, source)
+    if old is None:
+        interface.set("managed", "yes")
+
+
+class Card(Mapped):
+    """A network card of the host, or a virtual function of one (SR-IOV), for this guest alone."""
+
+    scalar: ClassVar[str] = "pci"
+    pci: Annotated[
+        PciAddress | None, Through(_read_card, _write_card, "./source/address"), NoDefault(PLUGGED)
+    ] = None
+    """The PCI address that it has on the host."""
+    managed: Annotated[bool | None, Xml("./@managed", codec=YES_NO, omitted=False)] = None
+    """Whether libvirt takes it from the host's driver and gives it back. Born as true."""
 
 
 class Filter(Mapped):
@@ -65,7 +99,9 @@ class Interface(Mapped):
     """A network interface, known by the user's name; its MAC pairs it with the live one."""
 
     scalar: ClassVar[str] = "network"
-    exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (("network", "bridge", "direct", "user"),)
+    exclusive: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("network", "bridge", "direct", "hostdev", "user"),
+    )
     mac: Annotated[
         Mac | None,
         Xml("./mac/@address", codec=LOWER),
@@ -102,6 +138,13 @@ class Interface(Mapped):
         NoDefault(PLUGGED),
     ] = None
     """An interface of the host, through macvtap."""
+    hostdev: Annotated[
+        Card | None,
+        Case("./@type", ("hostdev",), SOURCE_CLEARS),
+        Group("."),
+        NoDefault(PLUGGED),
+    ] = None
+    """A network card of the host, given to the guest: its PCI address."""
     user: Annotated[
         bool | None, Is("./@type", "user", clears=SOURCE_CLEARS), NoDefault(PLUGGED)
     ] = None

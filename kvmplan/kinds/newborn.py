@@ -41,8 +41,9 @@ def _devices(domain: Domain, is_new: IsNew) -> Iterator[Contradiction]:
     for name, nic in (domain.interfaces or {}).items():
         path = ("interfaces", name)
         direct = nic.direct is not None and nic.direct.dev
-        if is_new(path) and not (nic.network or nic.bridge or direct or nic.user):
-            remedy = "write its network, bridge, direct: {dev: …} or user: true"
+        card = nic.hostdev is not None and nic.hostdev.pci
+        if is_new(path) and not (nic.network or nic.bridge or direct or card or nic.user):
+            remedy = "write its network, bridge, direct: {dev: …}, hostdev or user: true"
             yield Contradiction(path, "it is plugged into nothing", remedy)
     for name, shared in (domain.filesystems or {}).items():
         if is_new(("filesystems", name)) and shared.source is None:

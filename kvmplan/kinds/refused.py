@@ -15,6 +15,8 @@ from kvmplan.kinds.interface import Interface
 from kvmplan.kinds.network import Dns, Network, NetworkIp
 from kvmplan.kinds.peripherals import AGENT_NAME
 
+UNFILTERED = ("direct", "hostdev", "user")
+"""What an interface is plugged into where libvirt neither filters nor sets an MTU."""
 UNADDRESSED = ("bridge", "private", "vepa", "passthrough", "hostdev")
 """Modes that put guests on a network of somebody else's."""
 OUT = "take it out"
@@ -102,17 +104,18 @@ def _disk(path: Path, disk: Disk) -> Iterator[Contradiction]:
 
 
 def _nic(path: Path, nic: Interface) -> Iterator[Contradiction]:
-    other = "bridge" if nic.bridge else "direct" if nic.direct else "user" if nic.user else None
+    others = ("bridge", "direct", "hostdev", "user")
+    other = next((name for name in others if getattr(nic, name)), None)
     if nic.portgroup is not None and other is not None:
         summary = f"an interface of `{other}` is in no network that has port groups"
         yield Contradiction((*path, "portgroup"), summary, f"{OUT}, or name a network")
-    if nic.filter is not None and other in ("direct", "user"):
+    if nic.filter is not None and other in UNFILTERED:
         summary = f"libvirt filters nothing of an interface of `{other}`"
         remedy = f"{OUT}, or plug the interface into a network or bridge"
         yield Contradiction((*path, "filter"), summary, remedy)
     if nic.virtualport is not None and other == "user":
         yield Contradiction((*path, "virtualport"), "user-mode networking has none", OUT)
-    if nic.mtu is not None and other in ("direct", "user"):
+    if nic.mtu is not None and other in UNFILTERED:
         yield Contradiction((*path, "mtu"), f"libvirt sets none of an interface of `{other}`", OUT)
 
 

@@ -99,7 +99,8 @@ def released(
 ) -> Iterator[Path]:
     """The paths that were applied earlier and have left the spec.
 
-    A member that has left a collection is not released but removed, while the collection is there.
+    A member that has left a collection is not released but removed, while the collection is there;
+    nor is what another field now stands for, as a bridge does for an interface's network.
     Of a fragment of XML, what has left it: `changed` says whether it is merged anew.
     """
     for name, past in applied.items():
@@ -108,7 +109,8 @@ def released(
             continue
         path = (*at, name)
         if name not in desired:
-            yield path
+            if not _has_given_way(model, name, desired):
+                yield path
             continue
         wanted = desired[name]
         if isinstance(binding.place, Foreign) and isinstance(wanted, Mapping):
@@ -127,3 +129,7 @@ def released(
                 yield from released(binding.item, *inner)
         else:
             yield from released(binding.item, wanted, past, changed, path)
+
+
+def _has_given_way(model: type[Mapped], name: str, desired: Tree) -> bool:
+    return any(desired.get(other) for group in model.exclusive if name in group for other in group)

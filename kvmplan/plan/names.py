@@ -135,10 +135,17 @@ def _pair(
 
 
 def _same_source(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    sources = ("network", "bridge", "direct", "user")
+    sources = ("network", "bridge", "direct", "hostdev", "user")
     return any(wanted.get(name) for name in sources) and all(
-        (live.get(name) or None) == (wanted.get(name) or None) for name in sources
+        _is_plugged(live.get(name), wanted.get(name)) for name in sources
     )
+
+
+def _is_plugged(live: Any, wanted: Any) -> bool:
+    """Whether the live source is what is wanted, in all that is said of it."""
+    if isinstance(live, Mapping) and isinstance(wanted, Mapping):
+        return all(live.get(name) == value for name, value in wanted.items())
+    return (live or None) == (wanted or None)
 
 
 def _with_mac(

@@ -239,6 +239,22 @@ GROUPS = (
         why="these are bridges, which bear no macvtap",
     ),
     domain(
+        "card",
+        Edit("interfaces a hostdev pci", "0000:03:00.0", "0000:03:10.1", default=False),
+        Edit("interfaces a hostdev managed", True, False),
+        Edit("interfaces b user", True, None, SILENT, default=False),
+        Edit(
+            "interfaces b hostdev",
+            None,
+            {"pci": "0000:04:00.0"},
+            default=False,
+            covers="interfaces * hostdev pci",
+        ),
+        interfaces={"a": {"hostdev": {"pci": "03:00.0"}}, "b": {"user": True}},
+        active=False,
+        why="this machine has no IOMMU",
+    ),
+    domain(
         "ports",
         Edit("interfaces a virtualport profileid", "p", "q", default=False),
         Edit("interfaces a virtualport interfaceid", UUID, OTHER, default=False),
