@@ -44,11 +44,6 @@ def _mac(value: str) -> str:
     return mac
 
 
-def is_mac(text: str) -> bool:
-    """Whether a text is a MAC address in its compared form."""
-    return MAC.fullmatch(text) is not None
-
-
 def _ip(value: str) -> str:
     try:
         return str(ipaddress.ip_address(value))

@@ -17,12 +17,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from kvmplan.diagnostics import Diagnostics, Place
 from kvmplan.mapping.markers import Items
 from kvmplan.mapping.model import Binding, Mapped, bindings, joined_key
-from kvmplan.mapping.types import is_mac
 from kvmplan.spec import codes
 from kvmplan.spec.node import BROKEN, EXPRESSION_START, Entry, Mark, Node, entries, lift, plain
 from kvmplan.spec.validate import at, unknown_field, words
-
-MAC = "mac"
 
 
 @dataclass(slots=True)
@@ -159,10 +156,10 @@ class Normaliser:
         is_broken = any(below.node.tag == BROKEN for below in entries(full).values())
         if name is not None and place.named:
             key = name
-        elif name is not None and (key is None or _says_more(place, item, full, name)):
-            key = _canonical(item, place.key[0])(name)
+        elif name is not None and (said := _said_by_name(place, item, full, name)) is not None:
+            key = _canonical(item, said)(name)
             injected = Entry(entry.mark, Node(name, entry.mark, None, full.dynamic))
-            full = full._replace(value={place.key[0]: injected, **full.value})
+            full = full._replace(value={said: injected, **full.value})
             key = _natural_key(place, item, full)
         if key is None and is_broken:
             return
@@ -200,31 +197,60 @@ def _has_own_shorthand(model: type[Mapped]) -> bool:
 
 def _natural_key(place: Items, item: type[Mapped], node: Node) -> str | None:
     """The first key field that an item gives, or all of them, in their compared form."""
-    assert isinstance(node.value, dict)
-    given: list[str | None] = []
-    for name in place.key:
-        entry = node.value.get(name)
-        there = entry is not None and entry.node.value is not None and entry.node.tag is None
-        given.append(_canonical(item, name)(plain(entry.node)) if entry and there else None)
+    given = [_key_text(item, node, name) for name in place.key]
     if place.joined:
         return joined_key(given) if given[0] is not None else None
     return next((value for value in given if value is not None), None)
 
 
-def _says_more(place: Items, item: type[Mapped], node: Node, name: str) -> bool:
-    """Whether a mapping's key is a MAC that its item does not give beside another key field."""
-    first = place.key[0]
-    return first == MAC and first not in entries(node) and is_mac(_canonical(item, first)(name))
+def _key_text(item: type[Mapped], node: Node, name: str) -> str | None:
+    """A key field in its compared form; None where the item does not give it."""
+    entry = entries(node).get(name)
+    if entry is None or entry.node.value is None or entry.node.tag is not None:
+        return None
+    return _canonical(item, name)(plain(entry.node))
+
+
+def _said_by_name(place: Items, item: type[Mapped], node: Node, name: str) -> str | None:
+    """The key field that an item's name in a mapping stands for: one that the item does not give.
+
+    An address or a MAC is told by its form; another name stands for the text that comes before the
+    first key field given: ``{corp.example: {address: 10.0.0.53}}``. Else it is a label: None.
+    """
+    given = {key: text for key in place.key if (text := _key_text(item, node, key)) is not None}
+    if place.joined or len(place.key) == 1:
+        return None if place.key[0] in given else place.key[0]
+    first = next(iter(given), None)
+    if first is not None and _canonical(item, first)(name) == given[first]:
+        return None
+    before = place.key[: place.key.index(first)] if first is not None else place.key
+    formed = [key for key in place.key if not _accepts(item, key, "?")]
+    told = next((key for key in formed if key not in given and _accepts(item, key, name)), None)
+    return told or next((key for key in before if key not in formed), None)
+
+
+@cache
+def _adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
+    """What a field's type accepts, whatever its model's validators say."""
+    info = model.model_fields[name]
+    marked: Any = info.annotation
+    for mark in info.metadata:
+        marked = Annotated[marked, mark]
+    return TypeAdapter(marked, config=ConfigDict(strict=True))
+
+
+def _accepts(model: type[BaseModel], name: str, value: str) -> bool:
+    try:
+        _adapter(model, name).validate_python(value)
+    except ValidationError:
+        return False
+    return True
 
 
 @cache
 def _canonical(model: type[BaseModel], name: str) -> Callable[[Any], str]:
     """A key field's value -> the text of its compared form; as it is where it is not valid."""
-    info = model.model_fields[name]
-    marked: Any = info.annotation
-    for mark in info.metadata:
-        marked = Annotated[marked, mark]
-    adapter: TypeAdapter[Any] = TypeAdapter(marked, config=ConfigDict(strict=True))
+    adapter = _adapter(model, name)
 
     def canonical(value: Any) -> str:
         try:
