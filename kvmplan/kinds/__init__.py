@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kvmplan.kinds.models import MODELS
-    from kvmplan.kinds.words import describe
+    from kvmplan.kinds.words import describe, key_fields
 
-__all__ = ["MODELS", "describe"]
+__all__ = ["MODELS", "describe", "key_fields"]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from kvmplan.kinds.words import describe
 
         return describe
+    if name == "key_fields":
+        from kvmplan.kinds.words import key_fields
+
+        return key_fields
     raise AttributeError(name)

@@ -9,8 +9,13 @@ Path = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """Fields that cannot both be meant: where, in one sentence, and the way out."""
+    """Fields that cannot both be meant: where, in one sentence, and the way out.
+
+    Attributes:
+        warns: whether a plan with it may be read all the same, and applied for what else is in it.
+    """
 
     path: Path
     summary: str
     remedy: str
+    warns: bool = False

@@ -29,8 +29,10 @@ def lacks(model: Mapped, is_new: IsNew) -> Iterator[Contradiction]:
     if isinstance(model, Domain) and model.xml is None:
         yield from _devices(model, is_new)
         yield from _machine(model, is_new)
+        yield from _spoken_to(model) if is_new(()) else ()
     elif isinstance(model, Network):
         yield from _network(model, is_new)
+        yield from _addressed(model) if is_new(()) else ()
         yield from _served(model, is_new)
 
 
@@ -38,6 +40,7 @@ def _devices(domain: Domain, is_new: IsNew) -> Iterator[Contradiction]:
     for name, disk in (domain.disks or {}).items():
         if is_new(("disks", name)):
             yield from _disk(name, disk)
+            yield from _on_bus(name, disk, domain.machine if is_new(()) else "")
     for name, nic in (domain.interfaces or {}).items():
         path = ("interfaces", name)
         direct = nic.direct is not None and nic.direct.dev
@@ -66,6 +69,31 @@ def _disk(name: str, disk: Disk) -> Iterator[Contradiction]:
     if not drive and not (disk.volume or disk.file or disk.block or disk.network):
         summary = "it is on nothing, and only drives (`device: cdrom`) can be empty"
         yield Contradiction(("disks", name), summary, "write its volume, file, block or network")
+
+
+def _on_bus(name: str, disk: Disk, machine: str | None) -> Iterator[Contradiction]:
+    """`machine`: None for the one that new domains are born with, empty where nobody knows."""
+    bus = disk.bus or bus_of_target(name, disk.device or "")
+    if bus == "ide" and (machine is None or "q35" in machine):
+        summary = "a machine of type q35 has no IDE"
+        remedy = "call it sda and write bus: sata, or write machine: pc"
+        yield Contradiction(("disks", name), summary, remedy)
+    if disk.iothread is not None and disk.bus is None and bus != "virtio":
+        summary = f"a disk on {bus}, as its name has it, has none"
+        yield Contradiction(("disks", name, "iothread"), summary, "call it vda, or take it out")
+
+
+def _spoken_to(domain: Domain) -> Iterator[Contradiction]:
+    """Libvirt refuses "chardev 'spicevmc'" of a guest without such a display."""
+    if any(graphics.type == "spice" for graphics in (domain.graphics or {}).values()):
+        return
+    channels, redirdevs = domain.channels or {}, domain.redirdevs or {}
+    paths = [("channels", name) for name, it in channels.items() if it.type == "spicevmc"]
+    paths += [
+        ("redirdevs", name) for name, it in redirdevs.items() if it.type in (None, "spicevmc")
+    ]
+    for path in paths:
+        yield Contradiction(path, "it is reached through SPICE", "write graphics: spice, too")
 
 
 def _machine(domain: Domain, is_new: IsNew) -> Iterator[Contradiction]:
@@ -101,6 +129,15 @@ def _network(network: Network, is_new: IsNew) -> Iterator[Contradiction]:
             if not any(it.version == gateway.version and gateway in it for it in subnets):
                 summary = f"{route.via} is in no subnet of the network"
                 yield Contradiction((*path, "via"), summary, "name a guest on it")
+
+
+def _addressed(network: Network) -> Iterator[Contradiction]:
+    mode = (network.forward.mode if network.forward is not None else None) or "nat"
+    if mode in ("nat", "route", "open") and not network.ips:
+        summary = f"it has no address, and forward mode {mode} needs one"
+        remedy = "write ips: [10.10.0.1/24], or forward: none"
+        # A warning: the addresses are what is written last of a network that is being thought out.
+        yield Contradiction(("ips",), summary, remedy, warns=True)
 
 
 def _served(network: Network, is_new: IsNew) -> Iterator[Contradiction]:

@@ -19,6 +19,7 @@ UNFILTERED = ("direct", "hostdev", "user")
 """What an interface is plugged into where libvirt neither filters nor sets an MTU."""
 UNADDRESSED = ("bridge", "private", "vepa", "passthrough", "hostdev")
 """Modes that put guests on a network of somebody else's."""
+LEAST_QUOTA = 1000
 OUT = "take it out"
 WHOLE_MODES = ("host-passthrough", "maximum")
 """Modes of CPUs that name no model."""
@@ -33,6 +34,7 @@ OF_TYPES = (
 
 def of_domain(domain: Domain) -> Iterator[Contradiction]:
     """What is refused of a domain's devices."""
+    yield from _quotas(domain)
     for name, disk in (domain.disks or {}).items():
         yield from _disk(("disks", name), disk)
     for name, nic in (domain.interfaces or {}).items():
@@ -82,6 +84,14 @@ def _machine(domain: Domain) -> Iterator[Contradiction]:
     uefi = firmware is not None and firmware.type == "uefi"
     if uefi and features is not None and features.acpi is False:
         yield Contradiction(("features", "acpi"), "UEFI needs ACPI", OUT)
+
+
+def _quotas(domain: Domain) -> Iterator[Contradiction]:
+    for name in ("quota", "global_quota", "emulator_quota", "iothread_quota"):
+        quota = getattr(domain.cputune, name, None)
+        if quota is not None and 0 < quota < LEAST_QUOTA:
+            summary = f"libvirt takes no quota below {LEAST_QUOTA} microseconds"
+            yield Contradiction(("cputune", name), summary, "make it more, or -1 for no limit")
 
 
 def _disk(path: Path, disk: Disk) -> Iterator[Contradiction]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from kvmplan.address import Kind
-from kvmplan.mapping.markers import Xml
+from kvmplan.mapping.markers import Items, Xml
 from kvmplan.mapping.model import Mapped, binding_at
 from kvmplan.mapping.types import SecretText
 from kvmplan.mapping.units import format_size
@@ -38,6 +38,18 @@ def _text(model: type[Mapped], path: tuple[str, ...], value: Any) -> str:
     if isinstance(value, int) and _is_size(model, path):
         return format_size(value)
     return value if isinstance(value, str) else json.dumps(value)
+
+
+@lru_cache(4096)
+def key_fields(kind: Kind, path: tuple[str, ...]) -> frozenset[str]:
+    """The fields of a member that its name in the collection may stand for; none elsewhere."""
+    from kvmplan.kinds.models import MODELS
+
+    try:
+        place = binding_at(MODELS[kind], path[:-1]).place if path[:-1] else None
+    except KeyError:
+        return frozenset()
+    return frozenset(place.key) if isinstance(place, Items) else frozenset()
 
 
 @lru_cache(4096)

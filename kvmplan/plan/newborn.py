@@ -25,7 +25,8 @@ def check_newborn(acting: Iterable[Verdict], found: Diagnostics) -> None:
             name = f"{'.'.join(lack.path)} of " if lack.path else ""
             summary = f"{name}{draft.address.short}: {lack.summary}"
             place = nearest(resource.places, lack.path) or resource.place
-            found.error("KVP123", summary, place, lack.remedy, draft.address)
+            tell = found.warning if lack.warns else found.error
+            tell("KVP123", summary, place, lack.remedy, draft.address)
 
 
 def _is_new(draft: Verdict, path: Path) -> bool:

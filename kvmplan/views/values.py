@@ -25,15 +25,19 @@ _CONTEXT = 12
 
 
 @cache
-def _words() -> Describe:
-    from kvmplan.kinds import describe
+def _words() -> tuple[Describe, Callable[[Kind, Path], frozenset[str]]]:
+    from kvmplan.kinds import describe, key_fields
 
-    return describe
+    return describe, key_fields
 
 
 def describe_field(kind: Kind, path: Path, value: object) -> str:
     """`kvmplan.kinds.describe`, loaded when the first value is shown."""
-    return _words()(kind, path, value)
+    return _words()[0](kind, path, value)
+
+
+def _key_fields(kind: Kind, path: Path) -> frozenset[str]:
+    return _words()[1](kind, path)
 
 
 def shorten(text: str) -> str:
@@ -97,12 +101,22 @@ class Values:
 
         A member does not repeat its own key, and members that say nothing else are a list.
         """
-        own = path[-1:]
-        said = {str(key): member for key, member in value.items() if member not in own}
-        if said and all(_only_key(key, member) for key, member in said.items()):
+        own = self._said_by_name(path, value)
+        said = {str(key): member for key, member in value.items() if str(key) not in own}
+        if said and all(self._is_name(path, *item) for item in said.items()):
             return f"[{', '.join(printable(key) for key in said)}]"
         texts = (f"{printable(key)}: {self.text((*path, key), said[key])}" for key in said)
         return f"{{{', '.join(texts)}}}"
+
+    def _said_by_name(self, path: Path, value: Mapping[str, Any]) -> set[str]:
+        """The fields of a member that say no more than its name does."""
+        fields = _key_fields(self.kind, path) if path else frozenset()
+        return {name for name in fields if str(value.get(name)) == path[-1]}
+
+    def _is_name(self, path: Path, key: str, member: Any) -> bool:
+        """Whether it is a member of a collection that is no more than its name."""
+        there = isinstance(member, Mapping) and bool(member)
+        return there and set(member) == self._said_by_name((*path, key), member)
 
     def transition(self, field: FieldChange) -> tuple[str, str]:
         """What a field has and gets, as two texts; ``+`` or ``-`` first for a whole member."""
@@ -128,13 +142,6 @@ class Values:
     def _is_text(self, field: FieldChange, value: Any) -> bool:
         hidden = field.sensitive or is_sensitive(field.path, self.sensitive)
         return isinstance(value, str) and not hidden and ("\n" in value or len(value) > _LONGEST)
-
-
-def _only_key(key: str, member: Any) -> bool:
-    """Whether a member of a collection says nothing but its own key."""
-    if isinstance(member, (str, int)) or not isinstance(member, Mapping):
-        return False
-    return set(map(str, member.values())) == {key}
 
 
 def text_change(before: str, after: str) -> tuple[str, str]:

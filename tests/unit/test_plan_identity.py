@@ -15,7 +15,7 @@ from tests.unit.fakehost import FACTS, STACK, FakeHost, desired, planned
 
 LAB: dict[str, dict[str, Any]] = {
     "pool.vms": {"path": "/pools/vms"},
-    "network.lan": {"active": False},
+    "network.lan": {"active": False, "forward": {"mode": "none"}},
 }
 HERE, THERE = "git.example.org/lab", "git.example.org/copy"
 
@@ -86,7 +86,7 @@ def test_nothing_is_deleted_in_the_name_of_another(
 def test_a_copy_does_not_become_the_original_by_an_apply(host: FakeHost) -> None:
     copy = PlanOptions(origin=THERE)
     assert codes(applied(host, LAB, copy, "copy")) == ["KVP223"]
-    edited = {**LAB, "network.more": {"active": False}}
+    edited = {**LAB, "network.more": LAB["network.lan"]}
     assert codes(applied(host, edited, copy, "copy")) == ["KVP223"]
     assert owner(host) == ("lab", HERE), "the claims grew, in the original's name"
     assert codes(applied(host, edited, replace(copy, same_stack=True), "lab")) == []

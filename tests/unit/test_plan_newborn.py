@@ -15,6 +15,10 @@ DOMAIN: dict[str, Tree] = {
     "disks.vdb": {"disks": {"vdb": {"target": "vdb", "device": "cdrom"}}},
     "interfaces": {"interfaces": {"lan": {"model": "virtio"}}},
     "interfaces.lan": {"interfaces": {"lan": {"direct": {"mode": "bridge"}}}},
+    "disks.hda": {"disks": {"hda": {"target": "hda", "file": "/a"}}},
+    "disks.sda.iothread": {"disks": {"sda": {"target": "sda", "file": "/a", "iothread": 1}}},
+    "channels.c": {"channels": {"c": {"name": "c", "type": "spicevmc"}}},
+    "redirdevs.u": {"redirdevs": {"u": {"name": "u"}}},
     "filesystems": {"filesystems": {"s": {"tag": "s"}}},
     "redirdevs": {"redirdevs": {"r": {"name": "r", "type": "tcp"}}},
     "serials": {"serials": {"1": {"port": 1, "type": "file"}}},
@@ -24,12 +28,17 @@ DOMAIN: dict[str, Tree] = {
     "memory": {"memory": {"slots": 2}},
     "memory_devices": {"memory_devices": {"m": {"name": "m", "size": "1GiB"}}},
 }
+SPICE = {"spice": {"type": "spice"}}
 IP = "10.5.0.1/24"
 MAC = "52:54:00:00:00:01"
 NETWORK: dict[str, Tree] = {
-    "routes": {"routes": {"10.9.0.0/16": {"to": "10.9.0.0/16"}}},
-    "routes.10.9.0.0/16.via": {"routes": {"10.9.0.0/16": {"to": "10.9.0.0/16", "via": "10.7.0.1"}}},
-    "dns": {"dns": {"txt": {"a": {"name": "a"}}}},
+    "routes": {"routes": {"10.9.0.0/16": {"to": "10.9.0.0/16"}}, "ips": {IP: {"address": IP}}},
+    "routes.10.9.0.0/16.via": {
+        "routes": {"10.9.0.0/16": {"to": "10.9.0.0/16", "via": "10.7.0.1"}},
+        "ips": {IP: {"address": IP}},
+    },
+    "dns": {"dns": {"txt": {"a": {"name": "a"}}}, "forward": {"mode": "none"}},
+    "ips of": {"forward": {"mode": "route"}},
     "ips": {"ips": {IP: {"address": IP, "dhcp": {"hosts": {MAC: {"mac": MAC}}}}}},
 }
 
@@ -50,6 +59,20 @@ def test_what_a_new_domain_cannot_be_without_is_told(path: str, spec: Tree) -> N
 def test_what_a_new_network_cannot_be_without_is_told(path: str, spec: Tree) -> None:
     (told,) = lacking("network.lan", spec)
     assert told.startswith(path)
+
+
+@pytest.mark.parametrize(
+    ("address", "spec"),
+    [
+        ("domain.web", {"machine": "pc", "disks": {"hda": {"target": "hda", "file": "/a"}}}),
+        ("domain.web", {"disks": {"vda": {"target": "vda", "file": "/a", "iothread": 1}}}),
+        ("domain.web", {"redirdevs": {"u": {"name": "u"}}, "graphics": SPICE}),
+        ("network.lan", {"forward": {"mode": "none"}}),
+        ("network.lan", {"forward": {"mode": "bridge"}}),
+    ],
+)
+def test_what_something_new_can_be_without_is_not_told(address: str, spec: Tree) -> None:
+    assert lacking(address, spec) == []
 
 
 def test_what_is_there_may_have_it() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from kvmplan.address import Kind
 from kvmplan.mapping.secrecy import SENSITIVE
-from kvmplan.plan.change import FieldChange
+from kvmplan.plan.change import FieldChange, Path
 from kvmplan.views.redact import plain, sensitive_map
 from kvmplan.views.style import ColorMode, Meaning, Style, emit, printable, style_for, wants_color
 from kvmplan.views.values import Values, shorten, text_change
@@ -59,6 +59,20 @@ def test_control_characters_are_spelled_out() -> None:
 
 def values(*sensitive: tuple[str, ...]) -> Values:
     return Values(Kind.DOMAIN, lambda kind, path, value: str(value), sensitive)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "shown"),
+    [
+        (("disks",), {"vda": {"target": "vda", "file": "/a"}}, "{vda: {file: /a}}"),
+        (("disks", "vda"), {"target": "vda", "serial": "vda"}, "{serial: vda}"),
+        (("interfaces",), {"lan": {"network": "lan"}}, "{lan: {network: lan}}"),
+        (("numa", "cells"), {"0": {"id": 0, "cpus": "0"}}, "{0: {cpus: 0}}"),
+        (("channels",), {"a": {"name": "a"}, "b": {"name": "b"}}, "[a, b]"),
+    ],
+)
+def test_a_member_does_not_repeat_its_key(path: Path, value: object, shown: str) -> None:
+    assert Values(Kind.DOMAIN).text(path, value) == shown
 
 
 @pytest.mark.parametrize(
