@@ -19,6 +19,7 @@ from kvmplan.inventory import Record
 from kvmplan.kinds.agent import AGENT, CONNECTED_AGENT
 from kvmplan.kinds.bootnote import Notes, note_arguments, read_notes
 from kvmplan.kinds.mark import Mark
+from kvmplan.kinds.netports import as_defined
 from kvmplan.kinds.verbs import Scope, Verb
 from kvmplan.mapping.document import parse, parse_to_read, serialise
 from kvmplan.mapping.impact import Impact
@@ -293,7 +294,8 @@ class Worker:
         intent, found = task.wanted, self._fresh(task)
         if running and found.running is None:
             raise Stale("it does not run any more")
-        root = parse((found.running if running else None) or found.document)
+        at_work = found.running if running else None
+        root = as_defined(parse(at_work)) if at_work is not None else parse(found.document)
         path = tuple(step.arguments["member"])
         return locate(intent, root, path, self._site.context(intent)), root
 

@@ -9,6 +9,7 @@ from typing import Any
 from kvmplan.address import Kind
 from kvmplan.diff import Difference, at, diff
 from kvmplan.kinds.mark import applied_fields
+from kvmplan.kinds.netports import as_defined
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.complete import complete
 from kvmplan.mapping.document import parse_to_read
@@ -92,7 +93,7 @@ def running_tree(intent: Intent) -> Tree | None:
     if document is None or intent.context is None:
         return None
     like = complete(intent.model, intent.tree, None)
-    return read(intent.model, parse_to_read(document), intent.context, like)
+    return read(intent.model, as_defined(parse_to_read(document)), intent.context, like)
 
 
 def running_document(intent: Intent) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from kvmplan.diff import at
+from kvmplan.kinds.netports import as_defined
 from kvmplan.mapping.document import parse_to_read
 from kvmplan.mapping.lens import read
 from kvmplan.plan.booted import boot_notes, differences, is_told
@@ -32,10 +33,8 @@ def lingering(intent: Intent, told: Collection[str]) -> tuple[str, ...]:
     paths = {name: path for name, path in paths.items() if not is_declared(intent.tree, path)}
     if not paths:
         return ()
-    runs, defined = (
-        read(intent.model, parse_to_read(text), intent.context)
-        for text in (running, record.document)
-    )
+    roots = (as_defined(parse_to_read(running)), parse_to_read(record.document))
+    runs, defined = (read(intent.model, root, intent.context) for root in roots)
     noted = {path for path, _, _ in differences(intent.model, boot_notes(record), defined)}
     return tuple(
         name

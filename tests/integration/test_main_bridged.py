@@ -1,0 +1,85 @@
+"""Networks that are a bridge or an interface of the host: what runs on them says so in its own way.
+
+libvirt writes ``<interface type='bridge'>`` for a running interface of such a network, and
+``type='direct'`` on one that goes through macvtap. Neither waits for a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.support import (
+    Stack,
+    connection,
+    document,
+    idle_domain,
+    network,
+    stack,
+    subnet,
+)
+from tests.privatehost import PrivateHost
+
+
+@pytest.fixture
+def made(private_host: PrivateHost, tmp_path: Path) -> Iterator[Stack]:
+    """A running guest on three networks: a bridge of the host's, one end of a cable, and a LAN."""
+    with stack(tmp_path, private_host) as made:
+        tag = made.tag
+        bridge, cable = f"{tag}b", f"{tag}c"
+        private_host.run(["ip", "link", "add", bridge, "type", "bridge"])
+        private_host.run(["ip", "link", "add", cable, "type", "veth", "peer", "name", f"{tag}d"])
+        private_host.run(["ip", "link", "set", cable, "up"])
+        made.specs |= {
+            "networks": {
+                f"{tag}-up": {"forward": "bridge", "bridge": bridge},
+                f"{tag}-tap": {"forward": {"mode": "bridge", "dev": cable}},
+                f"{tag}-lan": network(subnet(), forward="none"),
+            },
+            "domains": {
+                tag: idle_domain(
+                    state="running",
+                    force=True,
+                    shutdown_timeout="1s",
+                    interfaces={
+                        name: {"network": f"{tag}-{name}"} for name in ("up", "tap", "lan")
+                    },
+                )
+            },
+        }
+        made.apply()
+        yield made
+    for name in (bridge, cable):
+        private_host.run(["ip", "link", "delete", name])
+
+
+def plugged(made: Stack) -> list[tuple[str | None, str | None]]:
+    """Type and network of each running interface."""
+    assert made.host is not None
+    with connection(made.host) as conn:
+        root = document(conn.lookupByName(made.tag), 0)
+    nics = root.findall("devices/interface")
+    sources = [nic.find("source") for nic in nics]
+    names = [None if source is None else source.get("network") for source in sources]
+    return [(nic.get("type"), name) for nic, name in zip(nics, names, strict=True)]
+
+
+def test_what_was_just_born_waits_for_nothing(made: Stack) -> None:
+    types = [type_ for type_, _ in plugged(made)]
+    assert types == ["bridge", "direct", "network"]
+    assert "Pending" not in made.in_sync().out
+
+
+def test_it_is_edited_and_moved_while_it_runs(made: Stack) -> None:
+    tag = made.tag
+    nics = made.domains[tag]["interfaces"]
+    nics["up"]["link"] = "down"
+    nics["lan"]["network"] = f"{tag}-up"
+    made.settle()
+    assert [name for _, name in plugged(made)] == [f"{tag}-up", f"{tag}-tap", f"{tag}-up"]
+    nics["up"] = {"network": f"{tag}-lan", "link": "up"}
+    made.settle()
+    assert plugged(made)[0] == ("network", f"{tag}-lan")
+    assert "Pending" not in made.in_sync().out
