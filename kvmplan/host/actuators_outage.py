@@ -19,6 +19,7 @@ from lxml.etree import _Element as Element
 from kvmplan.apply.port import HostError
 from kvmplan.host.errors import translate
 from kvmplan.host.verb import Target, code_of, is_missing, verb
+from kvmplan.kinds.bridges import has_own_bridge
 from kvmplan.kinds.verbs import Verb
 from kvmplan.mapping.paths import unset
 
@@ -82,8 +83,12 @@ class _Guest:
 
 
 def _guests(connection: Any, network: Any) -> list[_Guest]:
-    """The NICs of running domains that a network's bridge carries, or should."""
-    name, bridge = network.name(), _bridge(network)
+    """The NICs of running domains that a network's bridge carries, or should.
+
+    Those past the network are on it only by a bridge that comes and goes with it.
+    """
+    own = has_own_bridge(etree.fromstring(network.XMLDesc(0)))
+    name, bridge = network.name(), _bridge(network) if own else None
     found: list[_Guest] = []
     for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
         try:

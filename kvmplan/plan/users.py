@@ -15,6 +15,7 @@ from lxml.etree import _Element as Element
 
 from kvmplan.address import Address, Kind
 from kvmplan.inventory import Inventory, Record
+from kvmplan.kinds.bridges import has_own_bridge
 from kvmplan.mapping.document import parse_to_read
 from kvmplan.plan.chains import chains
 from kvmplan.plan.sources import Sources, network_source
@@ -260,9 +261,12 @@ def carried(users: Users, network: Record) -> tuple[str, ...]:
 
 
 def past(users: Users, network: Record) -> Set[str]:
-    """The running domains on a network's bridge past the network."""
-    bridge = parse_to_read(network.running or network.document).find("bridge")
-    return users.bridges.get(bridge.get("name", ""), set()) if bridge is not None else set()
+    """The running domains on a network's bridge past the network; one of the host's own stays."""
+    root = parse_to_read(network.running or network.document)
+    bridge = root.find("bridge")
+    if bridge is None or not has_own_bridge(root):
+        return set()
+    return users.bridges.get(bridge.get("name", ""), set())
 
 
 def uses_of(users: Users, sources: Sources, source: str) -> set[DiskUse]:

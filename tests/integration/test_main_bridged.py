@@ -83,3 +83,27 @@ def test_it_is_edited_and_moved_while_it_runs(made: Stack) -> None:
     made.settle()
     assert plugged(made)[0] == ("network", f"{tag}-lan")
     assert "Pending" not in made.in_sync().out
+
+
+def test_its_network_goes_to_another_bridge_and_takes_it_along(made: Stack) -> None:
+    """A neighbour that is on the host's bridge itself is neither cut off nor in the way."""
+    assert made.host is not None
+    tag = made.tag
+    other = f"{tag}e"
+    made.host.run(["ip", "link", "add", other, "type", "bridge"])
+    up = made.specs["networks"][f"{tag}-up"]
+    neighbour = dict(made.domains[tag], interfaces={"eth0": {"bridge": up["bridge"]}})
+    with stack(made.directory, made.host, domains={f"{tag}-n": neighbour}) as beside:
+        beside.apply()
+        up |= {"bridge": other, "on_change": "restart"}
+        planned = made.plan("--allow-restart", f"network.{tag}-up")
+        assert f"cuts off domain.{tag}, until" in planned.out, str(planned)
+        made.apply("--allow-restart", f"network.{tag}-up")
+        made.in_sync()
+        with connection(made.host) as conn:
+            (source, *_) = document(conn.lookupByName(tag), 0).findall("devices/interface/source")
+            (past,) = document(conn.lookupByName(f"{tag}-n"), 0).findall("devices/interface/source")
+        assert (source.get("network"), source.get("bridge")) == (f"{tag}-up", other)
+        assert past.get("bridge") == f"{tag}b"
+    made.destroy()
+    made.host.run(["ip", "link", "delete", other])
