@@ -16,7 +16,7 @@ from kvmplan.mapping.impact import Impact
 from kvmplan.plan.change import Action, Change, Guarded, Reason
 from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.strangers import standing
-from kvmplan.plan.users import Users, carried
+from kvmplan.plan.users import Users, carried, unplugged
 from kvmplan.spec.desired import Resource
 
 
@@ -52,7 +52,7 @@ class Scene:
         record = self.inventories[address.host].record(address)
         if not change.restarts or address.kind is not Kind.NETWORK or record is None:
             return ()
-        names = carried(self.users[address.host], record)
+        names = unplugged(self.users[address.host], record)
         return tuple(self.domain(address.host, name) for name in names)
 
     def domain(self, host: str, name: str) -> Address:

@@ -24,7 +24,7 @@ from kvmplan.plan.options import PlanOptions
 from kvmplan.plan.restarts import reaching
 from kvmplan.plan.steps import Draft
 from kvmplan.plan.strangers import HELD, standing
-from kvmplan.plan.users import Users, carried, past
+from kvmplan.plan.users import Users, carried, past, unplugged
 from kvmplan.plan.verdict import Verdict
 
 LEASES = "its guests keep the addresses that they have until they ask for new ones"
@@ -123,7 +123,7 @@ class Outages:
         if intent is None or verdict.address.kind is not Kind.NETWORK:
             return
         if verdict.restart and record is not None:
-            names = carried(self.users[verdict.address.host], record)
+            names = unplugged(self.users[verdict.address.host], record)
             yield from steps.restart_network(intent, names)
             return
         back = [domain.name for domain, why in self._lost(verdict) if why != HELD]
@@ -138,11 +138,15 @@ class Outages:
         if not verdict.restart or record is None:
             yield from self._healed(verdict)
             return
-        names = carried(self.users[verdict.address.host], record)
+        users = self.users[verdict.address.host]
+        names = carried(users, record)
         if not names:
             yield "no running guest is on it"
             return
         listed = ", ".join(f"{Kind.DOMAIN}.{name}" for name in names)
+        if not unplugged(users, record):
+            yield f"{listed}: on what it gave them of the host until they are started again"
+            return
         yield f"cuts off {listed}, until their NICs are plugged in again by the same run"
         if any(f.path[0] == "ips" for f in (*verdict.compared.changes, *verdict.pending)):
             yield LEASES

@@ -260,6 +260,12 @@ def carried(users: Users, network: Record) -> tuple[str, ...]:
     return tuple(sorted(names | past(users, network)))
 
 
+def unplugged(users: Users, network: Record) -> tuple[str, ...]:
+    """Those of them that are off it while it restarts: whoever is in a bridge, not on macvtap."""
+    bridge = parse_to_read(network.running or network.document).find("bridge")
+    return carried(users, network) if bridge is not None else ()
+
+
 def past(users: Users, network: Record) -> Set[str]:
     """The running domains on a network's bridge past the network; one of the host's own stays."""
     root = parse_to_read(network.running or network.document)

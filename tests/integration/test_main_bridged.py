@@ -107,3 +107,23 @@ def test_its_network_goes_to_another_bridge_and_takes_it_along(made: Stack) -> N
         assert past.get("bridge") == f"{tag}b"
     made.destroy()
     made.host.run(["ip", "link", "delete", other])
+
+
+def test_macvtap_stays_where_it_is_until_its_guest_starts_anew(made: Stack) -> None:
+    assert made.host is not None
+    tag = made.tag
+    other = f"{tag}e"
+    made.host.run(["ip", "link", "add", other, "type", "veth", "peer", "name", f"{tag}f"])
+    tap = made.specs["networks"][f"{tag}-tap"]
+    tap |= {"forward": {"mode": "bridge", "dev": other}, "on_change": "restart"}
+    planned = made.plan()
+    told = f"domain.{tag}: on what it gave them of the host until they are started again"
+    assert told in " ".join(planned.out.split()), str(planned)
+    assert "cuts off" not in planned.out
+    made.apply("--allow-restart", f"network.{tag}-tap")
+    made.in_sync()
+    with connection(made.host) as conn:
+        sources = document(conn.lookupByName(tag), 0).findall("devices/interface/source")
+    assert sources[1].get("dev") == f"{tag}c"
+    made.destroy()
+    made.host.run(["ip", "link", "delete", other])
