@@ -59,16 +59,18 @@ def _read_card(interface: Element, _: Any) -> str | None:
 
 def _write_card(interface: Element, value: str | None, _: Any) -> None:
     """The first card of an interface is managed; libvirt drops a ``no``, so later ones say none."""
-    old = interface.find("source")
-    if old is not None:
-        interface.remove(old)
+    source = interface.find("source")
     if value is None:
+        if source is not None:
+            interface.remove(source)
         return
-    source = etree.Element("source")
-    etree.SubElement(source, "address", {"type": "pci", **pci_parts(value)})
-    interface.insert(1 if interface.find("mac") is not None else 0, source)
-    if old is None:
+    if source is None:
+        source = etree.Element("source")
+        interface.insert(1 if interface.find("mac") is not None else 0, source)
         interface.set("managed", "yes")
+    for address in source.findall("address"):
+        source.remove(address)
+    etree.SubElement(source, "address", {"type": "pci", **pci_parts(value)})
 
 
 class Card(Mapped):

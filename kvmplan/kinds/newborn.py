@@ -80,7 +80,7 @@ def _on_bus(name: str, disk: Disk, machine: str | None) -> Iterator[Contradictio
         yield Contradiction(("disks", name), summary, remedy)
     if disk.iothread is not None and disk.bus is None and bus != "virtio":
         summary = f"a disk on {bus}, as its name has it, has none"
-        yield Contradiction(("disks", name, "iothread"), summary, "call it vda, or take it out")
+        yield Contradiction(("disks", name, "iothread"), summary, "write bus: virtio")
 
 
 def _spoken_to(domain: Domain) -> Iterator[Contradiction]:
@@ -103,6 +103,11 @@ def _machine(domain: Domain, is_new: IsNew) -> Iterator[Contradiction]:
     if is_new(("vcpus", "topology")) and missing:
         summary = f"a topology is whole, and says nothing of {' and '.join(missing)}"
         yield Contradiction(("vcpus", "topology"), summary, "write sockets, cores and threads")
+    cells = (domain.numa.cells if domain.numa is not None else None) or {}
+    numbers = sorted(cell.id for cell in cells.values())
+    if is_new(("numa", "cells")) and numbers != list(range(len(numbers))):
+        summary = f"they count from 0 without a gap; these are {', '.join(map(str, numbers))}"
+        yield Contradiction(("numa", "cells"), summary, "number them anew")
     rng, clock, memory = domain.rng, domain.clock, domain.memory
     if rng is not None and rng.period is not None and rng.bytes is None and is_new(("rng",)):
         summary = "a period is the time for a number of bytes"

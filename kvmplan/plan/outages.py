@@ -145,7 +145,7 @@ class Outages:
             return
         listed = ", ".join(f"{Kind.DOMAIN}.{name}" for name in names)
         if not unplugged(users, record):
-            yield f"{listed}: on what it gave them of the host until they are started again"
+            yield f"{listed}: not cut off, each keeps what it has of the host until its next start"
             return
         yield f"cuts off {listed}, until their NICs are plugged in again by the same run"
         if any(f.path[0] == "ips" for f in (*verdict.compared.changes, *verdict.pending)):

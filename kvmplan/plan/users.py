@@ -261,7 +261,7 @@ def carried(users: Users, network: Record) -> tuple[str, ...]:
 
 
 def unplugged(users: Users, network: Record) -> tuple[str, ...]:
-    """Those of them that are off it while it restarts: whoever is in a bridge, not on macvtap."""
+    """Those of them that are off it while it restarts: whoever is in a bridge, not on a device."""
     bridge = parse_to_read(network.running or network.document).find("bridge")
     return carried(users, network) if bridge is not None else ()
 

@@ -117,7 +117,7 @@ def test_macvtap_stays_where_it_is_until_its_guest_starts_anew(made: Stack) -> N
     tap = made.specs["networks"][f"{tag}-tap"]
     tap |= {"forward": {"mode": "bridge", "dev": other}, "on_change": "restart"}
     planned = made.plan()
-    told = f"domain.{tag}: on what it gave them of the host until they are started again"
+    told = f"domain.{tag}: not cut off, each keeps what it has of the host until its next start"
     assert told in " ".join(planned.out.split()), str(planned)
     assert "cuts off" not in planned.out
     made.apply("--allow-restart", f"network.{tag}-tap")

@@ -23,6 +23,7 @@ DOMAIN: dict[str, Tree] = {
     "redirdevs": {"redirdevs": {"r": {"name": "r", "type": "tcp"}}},
     "serials": {"serials": {"1": {"port": 1, "type": "file"}}},
     "vcpus": {"vcpus": {"topology": {"cores": 4}}},
+    "numa.cells": {"numa": {"cells": {"1": {"id": 1, "memory": "1GiB"}}}},
     "rng": {"rng": {"period": 1000}},
     "clock": {"clock": {"offset": "timezone"}},
     "memory": {"memory": {"slots": 2}},
